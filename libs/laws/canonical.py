@@ -126,19 +126,18 @@ def _is_plain(value: object, depth: int) -> bool:
         items = (value,)
     if depth >= MAX_DEPTH:
         return False
-    return _LEAVES.issuperset(map(type, items)) or all(_is_plain_item(item, depth) for item in items)
+    if _LEAVES.issuperset(map(type, items)):
+        return True
+    return all(_is_plain_item(item, depth) for item in items if type(item) not in _LEAVES)
 
 
 def _is_plain_item(item: object, depth: int) -> bool:
-    kind = type(item)
-    if kind in _LEAVES:
-        return True
     if type(item) is int:
         return -MAX_PLAIN_INT <= item <= MAX_PLAIN_INT
     if type(item) is float:
         return 1e-4 <= abs(item) < MAX_PLAIN_INT and not item.is_integer()
     # Exact types only: msgspec also writes datetimes, bytes, sets and records, which are not JSON values.
-    return kind in _CONTAINERS and _is_plain(item, depth + 1)
+    return type(item) in _CONTAINERS and _is_plain(item, depth + 1)
 
 
 def _sorts_by_code_point(members: dict[str, object]) -> bool:
