@@ -1,0 +1,51 @@
+"""DynamoDB Local, the vendor's own."""
+
+from __future__ import annotations
+
+import http.client
+
+from testkit.engines._deadline import Deadline
+from testkit.engines._engine import HOST, Engine, Kind
+from testkit.engines._jars import jars
+from testkit.engines._java import command
+
+HEAP_MB = 384
+PROBE_SECONDS = 5.0
+MAIN_CLASS = "software.amazon.dynamodb.services.local.main.ServerRunner"
+
+_LIST_TABLES = {
+    "X-Amz-Target": "DynamoDB_20120810.ListTables",
+    "Content-Type": "application/x-amz-json-1.0",
+    # The engine wants a signature to be there and does not check it.
+    "Authorization": "AWS4-HMAC-SHA256 Credential=local/20000101/local/dynamodb/aws4_request, SignedHeaders=host, Signature=0",
+    "X-Amz-Date": "20000101T000000Z",
+}
+
+
+class DynamoDB(Engine):
+    kind = Kind.DYNAMODB
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def prepare(self, deadline: Deadline) -> None:
+        """The data folder is all it needs, and SQLite makes the file in it."""
+        deadline.check("dynamodb: prepare")
+        (self.home / "data").mkdir(exist_ok=True)
+
+    def argv(self) -> list[str]:
+        where = jars("dynamodb")
+        # The SQLite binding looks for its native library in this folder only, and is useless without it.
+        java = command(where, MAIN_CLASS, heap_mb=HEAP_MB, options=(f"-Djava.library.path={where}",))
+        return [*java, "-dbPath", str(self.home / "data"), "-sharedDb", "-disableTelemetry", "-port", str(self.port)]
+
+    def answers(self) -> bool:
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=PROBE_SECONDS)
+        try:
+            connection.request("POST", "/", b"{}", _LIST_TABLES)
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
