@@ -2,7 +2,7 @@
 
 Needs Python and its venv module only. uv and every package are fetched once into a cache outside the tree, each checked by its
 committed hash; from then on no network is needed. With `lock` it rewrites workspace.txt from the pyproject files instead.
-Standard library only, and no syntax that an old Python cannot read: it has to say that the Python is too old.
+Standard library only, and read by Python 3.7 on: it has to say itself that the Python is too old.
 """
 
 from __future__ import annotations
@@ -43,28 +43,18 @@ def members() -> list[Path]:
 def wanted_stamp() -> str:
     """What .venv was made from: the lock, the members, this script, the Python, and the folder (installed paths are absolute)."""
     digest = hashlib.sha256(f"{ROOT}\n{sys.version}\n".encode())
-    files = [
-        Path(__file__),
-        REQUIREMENTS / "uv.txt",
-        REQUIREMENTS / "workspace.txt",
-        *(member / "pyproject.toml" for member in members()),
-    ]
-    for file in files:
-        digest.update(f"{file.relative_to(ROOT) if file.is_relative_to(ROOT) else file.name}\n".encode() + file.read_bytes())
+    own = [REQUIREMENTS / name for name in ("prepare.py", "uv.txt", "workspace.txt")]
+    for file in [*own, *(member / "pyproject.toml" for member in members())]:
+        digest.update(f"{file.relative_to(ROOT)}\n".encode() + file.read_bytes())
     return digest.hexdigest()
 
 
 def run(command: list[str]) -> str | None:
     """Run in the root of the tree; None when it worked, else the last line that it printed."""
-    environment = {
-        **os.environ,
-        "UV_CACHE_DIR": str(cache_root() / "uv-cache"),
-        "UV_PYTHON_DOWNLOADS": "never",
-        "VIRTUAL_ENV": str(VENV),
-    }
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )  # noqa: S603 - fixed commands
+    cache = {"UV_CACHE_DIR": str(cache_root() / "uv-cache"), "UV_PYTHON_DOWNLOADS": "never", "VIRTUAL_ENV": str(VENV)}
+    done = subprocess.run(  # noqa: S603 - fixed commands, no shell
+        command, cwd=ROOT, env={**os.environ, **cache}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     if done.returncode == 0:
         return None
     lines = (done.stderr.strip() or done.stdout.strip() or "it printed nothing").splitlines()
@@ -117,16 +107,8 @@ def fill(program: str) -> None:
 
 
 def lock(program: str) -> None:
-    """Rewrite requirements/workspace.txt. uv.lock stays behind, ignored by git; without it the newest allowed versions are taken."""
-    shape = [
-        "--no-emit-workspace",
-        "--no-emit-project",
-        "--no-annotate",
-        "--no-header",
-        "--all-groups",
-        "--format",
-        "requirements-txt",
-    ]
+    """Rewrite requirements/workspace.txt. uv.lock stays, ignored by git; without it the newest allowed versions are taken."""
+    shape = "--no-emit-workspace --no-emit-project --no-annotate --no-header --all-groups --format requirements-txt".split()
     problem = run([program, "export", "--quiet", "--python", sys.executable, *shape, "-o", str(REQUIREMENTS / "workspace.txt")])
     if problem:
         raise SetupError(f"the lock could not be made: it needs a network and pyproject files that agree ({problem})")

@@ -11,5 +11,19 @@ from testkit.engines._engine import Kind
 from testkit.engines._errors import EngineError
 from testkit.engines._handle import Handle
 from testkit.engines._set import ALL, Endpoints, EngineSet, start
+from testkit.engines._shared import attached, down, up
 
-__all__ = ["ALL", "Deadline", "DeadlineExceededError", "Endpoints", "EngineError", "EngineSet", "Handle", "Kind", "start"]
+__all__ = [
+    "ALL",
+    "Deadline",
+    "DeadlineExceededError",
+    "Endpoints",
+    "EngineError",
+    "EngineSet",
+    "Handle",
+    "Kind",
+    "attached",
+    "down",
+    "start",
+    "up",
+]

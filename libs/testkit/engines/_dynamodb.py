@@ -5,9 +5,8 @@ from __future__ import annotations
 import http.client
 
 from testkit.engines._deadline import Deadline
-from testkit.engines._engine import HOST, Engine, Kind
-from testkit.engines._jars import jars
-from testkit.engines._java import command
+from testkit.engines._engine import HOST, Kind
+from testkit.engines._java import JavaEngine
 
 HEAP_MB = 384
 PROBE_SECONDS = 5.0
@@ -22,7 +21,7 @@ _LIST_TABLES = {
 }
 
 
-class DynamoDB(Engine):
+class DynamoDB(JavaEngine):
     kind = Kind.DYNAMODB
 
     @property
@@ -35,9 +34,9 @@ class DynamoDB(Engine):
         (self.home / "data").mkdir(exist_ok=True)
 
     def argv(self) -> list[str]:
-        where = jars("dynamodb")
         # The SQLite binding looks for its native library in this folder only, and is useless without it.
-        java = command(where, MAIN_CLASS, heap_mb=HEAP_MB, options=(f"-Djava.library.path={where}",))
+        # No class archive: the manifest of its jar names a folder, for which the JVM refuses to make one.
+        java = self.java(MAIN_CLASS, heap_mb=HEAP_MB, options=(f"-Djava.library.path={self.jars}",))
         return [*java, "-dbPath", str(self.home / "data"), "-sharedDb", "-disableTelemetry", "-port", str(self.port)]
 
     def answers(self) -> bool:

@@ -26,13 +26,17 @@ class Engine(ABC):
     """One engine on one folder and one set of ports."""
 
     kind: ClassVar[Kind]
-    ports: ClassVar[int] = 1
+    port_count: ClassVar[int] = 1
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
     def __init__(self, home: Path, ports: Sequence[int]) -> None:
         self.home = home
-        self.port = ports[0]
-        self.spare_ports = ports[1:]
+        self.ports = ports
+
+    @property
+    def port(self) -> int:
+        """The one that clients use."""
+        return self.ports[0]
 
     @property
     @abstractmethod
@@ -49,6 +53,9 @@ class Engine(ABC):
 
     def env(self) -> dict[str, str]:
         return {}
+
+    def after_start(self, deadline: Deadline) -> None:  # noqa: B027 - most engines have nothing to do here
+        """What can only be done once it answers."""
 
     @abstractmethod
     def answers(self) -> bool:

@@ -39,8 +39,9 @@ class Handle:
         return self._engine.kind
 
     @property
-    def port(self) -> int:
-        return self._engine.port
+    def ports(self) -> list[int]:
+        """The one that clients use, then those that the engine uses for itself."""
+        return list(self._engine.ports)
 
     @property
     def endpoint(self) -> str:
@@ -90,12 +91,14 @@ class Handle:
         """Return when the engine serves a real request; raises EngineError with its last words if it ends before."""
         # In a thread of its own, since the probes run an event loop and the caller may be inside one.
         with ThreadPoolExecutor(1, f"{self.kind}-ready") as worker:
-            worker.submit(deadline.until, f"{self.kind} on port {self.port}: answer a request", self._up_and_answering).result()
+            worker.submit(
+                deadline.until, f"{self.kind} on port {self._engine.port}: answer a request", self._up_and_answering
+            ).result()
 
     def _up_and_answering(self) -> bool:
         status = self._status()
         if status.pid is None:
-            raise EngineError(f"{self.kind} on port {self.port} ended with status {status.exit}: {self._last_words()}")
+            raise EngineError(f"{self.kind} on port {self._engine.port} ended with status {status.exit}: {self._last_words()}")
         return self._engine.answers()
 
     def _last_words(self) -> str:

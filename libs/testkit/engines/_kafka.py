@@ -11,9 +11,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
 from testkit.engines._deadline import Deadline
-from testkit.engines._engine import HOST, Engine, Kind, run
-from testkit.engines._jars import jars
-from testkit.engines._java import command
+from testkit.engines._engine import HOST, Kind, run
+from testkit.engines._java import JavaEngine
 
 HEAP_MB = 512
 PROBE_MS = 5_000
@@ -55,9 +54,9 @@ log.index.size.max.bytes=1048576
 """
 
 
-class Kafka(Engine):
+class Kafka(JavaEngine):
     kind = Kind.KAFKA
-    ports = 2  # clients; controller
+    port_count = 2  # clients; controller
 
     @property
     def endpoint(self) -> str:
@@ -65,17 +64,16 @@ class Kafka(Engine):
 
     def prepare(self, deadline: Deadline) -> None:
         config, data = self.home / "server.properties", self.home / "data"
-        config.write_text(_CONFIG.format(host=HOST, port=self.port, controller_port=self.spare_ports[0], data=data))
+        config.write_text(_CONFIG.format(host=HOST, port=self.port, controller_port=self.ports[1], data=data))
         if not (data / "meta.properties").exists():
             # A new cluster has a new id: coordinates of an earlier one must not alias.
-            cluster_id = (
-                "f" + base64.urlsafe_b64encode(secrets.token_bytes(16)).decode()[1:22]
-            )  # a leading '-' reads as an option
-            tool = command(jars("kafka"), "kafka.tools.StorageTool", heap_mb=128)
+            # The leading letter: an id that begins with '-' would read as an option.
+            cluster_id = "f" + base64.urlsafe_b64encode(secrets.token_bytes(16)).decode()[1:22]
+            tool = self.java("kafka.tools.StorageTool", heap_mb=128, options=self.archive_options())
             run("kafka: format", [*tool, "format", "-t", cluster_id, "-c", str(config)], deadline, cwd=self.home)
 
     def argv(self) -> list[str]:
-        return [*command(jars("kafka"), "kafka.Kafka", heap_mb=HEAP_MB), str(self.home / "server.properties")]
+        return [*self.java("kafka.Kafka", heap_mb=HEAP_MB, options=self.archive_options()), str(self.home / "server.properties")]
 
     def answers(self) -> bool:
         try:

@@ -80,8 +80,12 @@ class EngineSet:
         self._kept, self._descriptors = kept, descriptors
         os.register_at_fork(after_in_child=self._let_go)
 
+    def detach(self) -> None:
+        """Leave the engines running when this process ends; their own processes hold the locks from now on."""
+        self._let_go()
+
     def _let_go(self) -> None:
-        """In a forked child: without this it would hold the leashes, and the engines would outlive their owner."""
+        """Close what this process holds; in a forked child, too, or the engines would outlive the owner that was forked."""
         for descriptor in [*self._descriptors, *(kept.leash for kept in self._kept if kept.leash is not None)]:
             os.close(descriptor)
         self._kept, self._descriptors = [], []
@@ -131,7 +135,7 @@ def launch(kinds: Collection[Kind], *, data_dir: Path | None, leashed: bool, rem
     for kind in sorted(kinds):
         engine_home = home / kind
         engine_home.mkdir(exist_ok=True)
-        reserved = [reserve() for _ in range(ENGINES[kind].ports)]
+        reserved = [reserve() for _ in range(ENGINES[kind].port_count)]
         descriptors += [held for _, held in reserved]
         engines.append(ENGINES[kind](engine_home, [port for port, _ in reserved]))
     kept: list[Kept] = []
@@ -146,6 +150,7 @@ def launch(kinds: Collection[Kind], *, data_dir: Path | None, leashed: bool, rem
         kept.append(keeper)
         handles[engine.kind] = Handle(engine, keeper.identity)
         handles[engine.kind].await_ready(deadline)
+        engine.after_start(deadline)
 
     try:
         with ThreadPoolExecutor(len(ALL), "engine-start") as workers:
