@@ -108,8 +108,11 @@ def fill(program: str) -> None:
 
 def lock(program: str) -> None:
     """Rewrite requirements/workspace.txt. uv.lock stays, ignored by git; without it the newest allowed versions are taken."""
-    shape = "--no-emit-workspace --no-emit-project --no-annotate --no-header --all-groups --format requirements-txt".split()
-    problem = run([program, "export", "--quiet", "--python", sys.executable, *shape, "-o", str(REQUIREMENTS / "workspace.txt")])
+    content = ["--all-groups", "--no-emit-workspace", "--no-emit-project"]
+    shape = ["--format", "requirements-txt", "--no-annotate", "--no-header"]  # annotations would name folders of this machine
+    problem = run(
+        [program, "export", "--quiet", "--python", sys.executable, *content, *shape, "-o", str(REQUIREMENTS / "workspace.txt")]
+    )
     if problem:
         raise SetupError(f"the lock could not be made: it needs a network and pyproject files that agree ({problem})")
 

@@ -23,6 +23,7 @@ __all__ = [
     "Handle",
     "Kind",
     "attached",
+    "borrowed",
     "down",
     "start",
     "up",
