@@ -11,7 +11,7 @@ from testkit.engines._engine import Kind
 from testkit.engines._errors import EngineError
 from testkit.engines._handle import Handle
 from testkit.engines._set import ALL, Endpoints, EngineSet, start
-from testkit.engines._shared import attached, down, up
+from testkit.engines._shared import attached, borrowed, down, up
 
 __all__ = [
     "ALL",

@@ -42,14 +42,19 @@ def jars(engine: str, lock_file: Path = LOCK_FILE) -> Path:
     Needs the network only when files are missing. Raises EngineError when one cannot be fetched or has not the committed hash.
     """
     wanted = locked(engine, lock_file)
-    # One folder for one lock: two checkouts with different versions share a cache without fighting over it.
-    name = hashlib.sha256("".join(sorted(wanted.values())).encode()).hexdigest()[:12]
-    where = folder("jars", f"{engine}-{name}")
+    where = place(engine, lock_file)
     if any(not (where / file).exists() for file in wanted):
         _fill(engine, where, wanted)
     for file, digest in wanted.items():
         _verify(where / file, digest)
     return where
+
+
+def place(engine: str, lock_file: Path = LOCK_FILE) -> Path:
+    """The folder for the files of `engine`, whether they are there or not."""
+    # One folder for one lock: two checkouts with different versions share a cache without fighting over it.
+    name = hashlib.sha256("".join(sorted(locked(engine, lock_file).values())).encode()).hexdigest()[:12]
+    return folder("jars", f"{engine}-{name}")
 
 
 def _verify(file: Path, digest: str) -> None:
