@@ -79,7 +79,7 @@ class WorldConfig:
     merchant_cap: float = 0.10
     """Largest share of one merchant; domain.md 13.6 asks for a cap of 6-14 %."""
     hot_merchant_share: float | None = None
-    """When given, the top merchant takes this share, up to 0.35, in place of its capped one."""
+    """When given, the top merchant takes this share, up to 0.35, in place of its capped one, at every hour alike."""
     fraud_share: float = 0.012
     """Share of flows that belong to a campaign (domain.md 13.6: 0.3-2.5 %)."""
     friendly_share: float = 0.0005

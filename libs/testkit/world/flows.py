@@ -81,6 +81,7 @@ class Flows:
         self._flow_ids = FlowIds(config.seed)
         self._places = EntityIds(config.seed, "site")
         self._rng = Random(f"{config.seed}|flows")  # noqa: S311 - the world is reproducible, not secret
+        self._lateness = Random(f"{config.seed}|lateness")  # noqa: S311
         self._arrival_seq = [0] * config.merchants
         self._serial = 0
         self._late = strata(f"{config.seed}|late", config.mess.late_context_per_flow, EARLY_FLOWS)
@@ -145,16 +146,16 @@ class Flows:
         return amounts.upshift(rng, minor) if attack and attack.shape.upshift else minor
 
     def _anchor_time(self, serial: int, arrival_us: int, request_us: int) -> tuple[int | None, str | None]:
-        """When the anchor is sent (None: never) and what is odd about it."""
-        rng = self._rng
+        """When the anchor is sent (None: never) and what is odd about it; mess draws from a source of its own."""
+        lag_us = self._rng.randint(1, self._config.anchor_lag_ms * US_PER_MS)
+        after_trigger = self._rng.random() < self._config.anchor_after_trigger
         if serial >= self._next_missing:
             self._next_missing = next(self._missing)
             return None, MISSING_CONTEXT
         if serial >= self._next_late:
             self._next_late = next(self._late)
-            return request_us + int(rng.uniform(*LATE_CONTEXT_S) * US_PER_S), LATE_CONTEXT
-        lag_us = rng.randint(1, self._config.anchor_lag_ms * US_PER_MS)
-        if rng.random() < self._config.anchor_after_trigger:
+            return request_us + int(self._lateness.uniform(*LATE_CONTEXT_S) * US_PER_S), LATE_CONTEXT
+        if after_trigger:
             return request_us + lag_us, CONTEXT_AFTER_TRIGGER
         return max(arrival_us, request_us - lag_us), None
 

@@ -125,7 +125,10 @@ def _shares(config: WorldConfig) -> list[float]:
 
 
 def _assign(config: WorldConfig, shares: list[float]) -> list[Merchant]:
-    """Gives each merchant, largest first, to the demand class that lacks most, so that classes get their declared share."""
+    """Gives each merchant, largest first, to the demand class that lacks most, so that classes get their declared share.
+
+    A hot merchant is hot at every hour, so that its share holds in a short world too.
+    """
     ids = EntityIds(config.seed, "merchant")
     traits = EntityIds(config.seed, "merchant-traits")
     missing = [demand.share for demand in DEMAND_CLASSES]
@@ -134,11 +137,14 @@ def _assign(config: WorldConfig, shares: list[float]) -> list[Merchant]:
         neediest = max(range(len(missing)), key=missing.__getitem__)
         missing[neediest] -= share
         trait = traits.number(index)
+        demand = DEMAND_CLASSES[neediest]
+        if index == 0 and config.hot_merchant_share is not None:
+            demand = msgspec.structs.replace(demand, hours=(1.0,) * 24)
         merchants.append(
             Merchant(
                 index=index,
                 merchant_id=ids.name(index),
-                demand=DEMAND_CLASSES[neediest],
+                demand=demand,
                 zone=ZONES[trait % len(ZONES)],
                 is_virtual=(trait >> 8) % VIRTUAL_ONE_IN == 0,
                 sites=1 + (trait >> 16) % 6,

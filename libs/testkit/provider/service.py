@@ -1,0 +1,166 @@
+"""The provider's HTTP surface.
+
+POST /v1/effects with an Idempotency-Key does one effect; GET /v1/effects/{key} tells what became of a key; GET /v1/effects
+lists the effects.
+"""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b, sha256
+
+from aiohttp import web
+
+from testkit.provider.book import Book, KeyReusedError
+from testkit.provider.faults import Fault, FaultRates
+from testkit.provider.journal import OutcomeLine
+
+MAX_KEY_LENGTH = 200
+MAX_PAGE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """A request for an effect that is well formed."""
+
+    key: str
+    action_kind: str
+    body_digest: str
+
+
+class BadRequestError(Exception):
+    """A request that is not well formed: nothing was counted and nothing done."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.detail = detail
+
+
+class Provider:
+    """Handlers over one book with declared faults.
+
+    A POST gets one of these answers: 201 EXECUTED; 409 or 422 REFUSED with the provider's code; 503 UNAVAILABLE (no effect
+    yet); no answer at all; and without any effect 400 BAD_REQUEST, 413 TOO_LARGE, 422 IDEMPOTENCY_KEY_REUSED. A later
+    submit of a settled key gets the first answer again, unless a fault befalls that attempt.
+    """
+
+    def __init__(self, book: Book, faults: FaultRates, max_body: int) -> None:
+        self._book = book
+        self._faults = faults
+        self._max_body = max_body
+
+    def app(self) -> web.Application:
+        """The aiohttp application."""
+        app = web.Application(client_max_size=self._max_body)
+        app.router.add_post("/v1/effects", self._submit)
+        app.router.add_get("/v1/effects/{key:.+}", self._lookup)
+        app.router.add_get("/v1/effects", self._list)
+        app.router.add_get("/livez", self._alive)
+        app.router.add_get("/readyz", self._alive)
+        return app
+
+    async def _submit(self, request: web.Request) -> web.StreamResponse:
+        try:
+            submit = await _read(request)
+        except BadRequestError as error:
+            return _problem(error.status, error.code, error.detail)
+        try:
+            attempt = self._book.begin(submit.key, submit.body_digest)
+        except KeyReusedError:
+            return _problem(422, "IDEMPOTENCY_KEY_REUSED", "the key belongs to another body")
+        try:
+            return await self._attempt(request, submit, attempt)
+        finally:
+            self._book.end(submit.key)
+
+    async def _attempt(self, request: web.Request, submit: Submit, attempt: int) -> web.StreamResponse:
+        await asyncio.sleep(self._faults.delay_s(submit.key, attempt))
+        fault = self._faults.fault(submit.key, attempt)
+        if fault is Fault.UNAVAILABLE:
+            return _problem(503, "UNAVAILABLE", "try again with the same key")
+        if fault is Fault.LOST_BEFORE:
+            return _hang_up(request)
+        outcome = await self._book.settle(self._wanted(submit))
+        return _hang_up(request) if fault is Fault.LOST_AFTER else web.json_response(_view(outcome), status=outcome.http_status)
+
+    def _wanted(self, submit: Submit) -> OutcomeLine:
+        refusal = self._faults.refusal(submit.key)
+        return OutcomeLine(
+            key=submit.key,
+            status="REFUSED" if refusal else "EXECUTED",
+            http_status=refusal.status if refusal else 201,
+            action_kind=submit.action_kind,
+            provider_ref=f"prv_{blake2b(f'{self._faults.seed}|{submit.key}'.encode(), digest_size=12).hexdigest()}",
+            completed_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            code=refusal.code if refusal else None,
+        )
+
+    async def _lookup(self, request: web.Request) -> web.Response:
+        """404 is final about every submit that has arrived; one that is still on its way can have its effect later."""
+        outcome = await self._book.outcome(request.match_info["key"])
+        return _problem(404, "NOT_FOUND", "no outcome for this key") if outcome is None else web.json_response(_view(outcome))
+
+    async def _list(self, request: web.Request) -> web.Response:
+        try:
+            after, limit = int(request.query.get("after", "0")), int(request.query.get("limit", "100"))
+        except ValueError:
+            return _problem(400, "BAD_REQUEST", "after and limit are integers")
+        if after < 0 or not 1 <= limit <= MAX_PAGE:
+            return _problem(400, "BAD_REQUEST", f"after starts at 0 and limit is in 1..{MAX_PAGE}")
+        page = self._book.effects(after, limit)
+        return web.json_response(
+            {
+                "effects": [{"number": number, **_view(outcome)} for number, outcome in page],
+                "next_after": page[-1][0] if page else after,
+                "executed": self._book.counts["EXECUTED"],
+                "refused": self._book.counts["REFUSED"],
+                "attempts": self._book.counts["ATTEMPTS"],
+            }
+        )
+
+    async def _alive(self, _: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+
+async def _read(request: web.Request) -> Submit:
+    """The submit in a request. Raises BadRequestError if it is not well formed."""
+    key = request.headers.get("Idempotency-Key", "")
+    if not 1 <= len(key) <= MAX_KEY_LENGTH or not key.isascii() or not key.isprintable():
+        raise BadRequestError(400, "BAD_REQUEST", f"Idempotency-Key is 1..{MAX_KEY_LENGTH} printable characters")
+    try:
+        body = json.loads(await request.read())
+    except web.HTTPRequestEntityTooLarge as error:
+        raise BadRequestError(413, "TOO_LARGE", "the body is over the limit") from error
+    except ValueError as error:
+        raise BadRequestError(400, "BAD_REQUEST", "the body is not JSON") from error
+    if not isinstance(body, dict) or not isinstance(body.get("action_kind"), str) or "subject" not in body:
+        raise BadRequestError(400, "BAD_REQUEST", "the body is an object with action_kind and subject")
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return Submit(key, body["action_kind"], sha256(canonical.encode()).hexdigest())
+
+
+def _problem(status: int, code: str, detail: str) -> web.Response:
+    return web.json_response({"status": "ERROR", "code": code, "detail": detail}, status=status)
+
+
+def _view(outcome: OutcomeLine) -> dict[str, str]:
+    view = {
+        "key": outcome.key,
+        "status": outcome.status,
+        "action_kind": outcome.action_kind,
+        "provider_ref": outcome.provider_ref,
+        "completed_at": outcome.completed_at,
+    }
+    if outcome.code is not None:
+        view["code"] = outcome.code
+    return view
+
+
+def _hang_up(request: web.Request) -> web.Response:
+    """Closes the connection so that the client gets no byte of an answer; aiohttp finds it closed and writes nothing."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=500)
