@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from testkit.provider.faults import Fault, FaultRates
-from testkit.provider.journal import JournalDamagedError, OutcomeLine, replay
+from testkit.provider.journal import AttemptLine, Journal, JournalDamagedError, OutcomeLine, replay
 
 QUIET = {"unavailable": 0.0, "lost-before": 0.0, "lost-after": 0.0, "delayed": 0.0, "refused": 0.0}
 BODY = {"action_kind": "txn_block", "subject": {"event_id": "e1"}}
@@ -215,7 +215,8 @@ async def test_malformed_requests_are_refused_and_do_nothing(start: Start) -> No
     provider = await start(max_body=2_000)
     big = await provider.submit("k", {**BODY, "note": "x" * 3_000})
     assert (big[0], big[1]["code"]) == (413, "TOO_LARGE")
-    for body in ([], {"action_kind": "x"}, {"action_kind": 1, "subject": ""}):
+    bodies: list[object] = [[], {"action_kind": "x"}, {"action_kind": 1, "subject": ""}]
+    for body in bodies:
         assert (await provider.submit("k", body))[0] == 400
     assert (await provider.submit("x" * 201))[0] == 400
     async with provider.session.post(f"{provider.url}/v1/effects", json=BODY) as answer:
@@ -242,3 +243,19 @@ def test_a_journal_that_something_else_wrote_into_is_refused(tmp_path: Path) -> 
     path.write_bytes(b"not a line\n")
     with pytest.raises(JournalDamagedError):
         replay(path)
+
+
+async def test_a_disk_that_refused_once_is_trusted_no_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(_: int) -> None:
+        raise OSError("disk full")
+
+    journal = Journal(tmp_path / "journal")
+    await journal.append(AttemptLine("k", "digest"))
+    with monkeypatch.context() as broken:
+        broken.setattr("os.fsync", refuse)
+        with pytest.raises(OSError, match="disk full"):
+            await journal.append(AttemptLine("l", "digest"))
+    with pytest.raises(OSError, match="disk full"):
+        await journal.append(AttemptLine("m", "digest"))
+    await journal.close()
+    assert "m" not in {line.key for line in replay(tmp_path / "journal")}

@@ -105,6 +105,12 @@ def test_the_fraud_share_can_be_declared(share: float) -> None:
     assert sum(world.truth.truth_of(flow).is_campaign for flow in flows) / len(flows) == pytest.approx(share, rel=0.3)
 
 
+def test_a_world_without_fraud_has_none() -> None:
+    world = World(WorldConfig(seed=2, size=20_000, fraud_share=0, friendly_share=0), RUN)
+    kinds = {world.truth.truth_of(step.flow_id).kind for step in world if isinstance(step, EdgeSend) and step.is_trigger}
+    assert kinds == {FraudKind.NONE}
+
+
 def test_fraud_comes_in_bursts(run: Run) -> None:
     campaigns: dict[str, list[int]] = defaultdict(list)
     for step in run.triggers:
@@ -159,9 +165,7 @@ def test_the_outside_gives_the_same_signals_in_any_order_of_observation(run: Run
     again = Outside(CONFIG)
     for step in reversed(run.triggers):
         again.observe(step)
-    assert sorted(again.rest(), key=lambda signal: signal.external_ref) == sorted(
-        run.signals, key=lambda signal: signal.external_ref
-    )
+    assert sorted(again.rest(), key=lambda signal: signal.external_ref) == sorted(run.signals, key=lambda signal: signal.external_ref)
 
 
 def subject_of(run: Run, kind: FraudKind) -> tuple[Identity, int]:

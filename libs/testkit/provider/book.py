@@ -84,6 +84,11 @@ class Book:
         """Effects in order, numbered from 1, those with a number greater than `after`."""
         return list(enumerate(self._effects[after : after + limit], after + 1))
 
+    @property
+    def writable(self) -> bool:
+        """Whether new outcomes can be made durable."""
+        return self._journal.failure is None
+
     async def close(self) -> None:
         """Makes everything durable."""
         await self._journal.close()

@@ -53,19 +53,24 @@ def replay(path: Path) -> list[Line]:
 
 
 class Journal:
-    """Appends lines. Lines that wait while the disk works are made durable together."""
+    """Appends lines. Lines that wait while the disk works are made durable together.
+
+    Once the disk has refused, the end of the file is unknown: the journal takes no further line until it is replayed.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab", buffering=0)
         self._waiting: list[tuple[bytes, asyncio.Future[None] | None]] = []
         self._writer: asyncio.Task[None] | None = None
+        self.failure: OSError | None = None
+        """Why the journal takes no more lines."""
 
     def note(self, line: Line) -> None:
         """Appends a line without waiting; it becomes durable with or before the next append()."""
         self._enqueue(line, None)
 
     async def append(self, line: Line) -> None:
-        """Appends a line and returns once it is on the disk. Lines keep their order. Raises OSError if the disk refuses."""
+        """Appends a line, in order, and returns once it is on the disk. Raises OSError if the disk refuses or has refused."""
         durable = asyncio.get_running_loop().create_future()
         self._enqueue(line, durable)
         await durable
@@ -85,18 +90,18 @@ class Journal:
         try:
             while self._waiting:
                 group, self._waiting = self._waiting, []
-                failure = None
                 try:
-                    await asyncio.to_thread(self._sync, b"".join(line for line, _ in group))
+                    if self.failure is None:
+                        await asyncio.to_thread(self._sync, b"".join(line for line, _ in group))
                 except OSError as error:
-                    failure = error
+                    self.failure = error
                 for _, durable in group:
                     if durable is None or durable.done():
                         continue
-                    if failure is None:
+                    if self.failure is None:
                         durable.set_result(None)
                     else:
-                        durable.set_exception(failure)
+                        durable.set_exception(self.failure)
         finally:
             self._writer = None
 

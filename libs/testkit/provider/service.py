@@ -43,8 +43,8 @@ class Provider:
     """Handlers over one book with declared faults.
 
     A POST gets one of these answers: 201 EXECUTED; 409 or 422 REFUSED with the provider's code; 503 UNAVAILABLE (no effect
-    yet); no answer at all; and without any effect 400 BAD_REQUEST, 413 TOO_LARGE, 422 IDEMPOTENCY_KEY_REUSED. A later
-    submit of a settled key gets the first answer again, unless a fault befalls that attempt.
+    yet); 500 if its disk refuses; no answer at all; and without any effect 400 BAD_REQUEST, 413 TOO_LARGE, 422
+    IDEMPOTENCY_KEY_REUSED. A later submit of a settled key gets the first answer again, unless a fault befalls that attempt.
     """
 
     def __init__(self, book: Book, faults: FaultRates, max_body: int) -> None:
@@ -59,7 +59,7 @@ class Provider:
         app.router.add_get("/v1/effects/{key:.+}", self._lookup)
         app.router.add_get("/v1/effects", self._list)
         app.router.add_get("/livez", self._alive)
-        app.router.add_get("/readyz", self._alive)
+        app.router.add_get("/readyz", self._ready)
         return app
 
     async def _submit(self, request: web.Request) -> web.StreamResponse:
@@ -123,6 +123,11 @@ class Provider:
 
     async def _alive(self, _: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        if self._book.writable:
+            return web.json_response({"status": "ok"})
+        return _problem(503, "JOURNAL_FAILED", "the disk refused; nothing new can be done before a restart")
 
 
 async def _read(request: web.Request) -> Submit:

@@ -113,7 +113,7 @@ class WorldConfig:
         for name in ("merchant_cap", "fraud_share", "friendly_share", "clearing_in_stream", "anchor_after_trigger"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share in 0..1")
-        if self.fraud_share > 0.5 or self.merchant_cap * self.merchants < 1:
+        if self.fraud_share > 0.5 or self.merchant_cap * self.merchants <= 1:
             raise ValueError("fraud_share is at most 0.5 and merchant_cap leaves room for all arrivals")
         if self.hot_merchant_share is not None and not 0 < self.hot_merchant_share <= _MAX_SHARE:
             raise ValueError(f"hot_merchant_share is in (0, {_MAX_SHARE}]")

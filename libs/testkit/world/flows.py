@@ -94,7 +94,7 @@ class Flows:
         rng = self._rng
         attack = arrival.attack
         merchant = self._merchants.all[arrival.merchant]
-        channel = "ECOM" if attack and attack.device_id else merchant.channel(rng)
+        channel = "ECOM" if attack and (attack.device_id or attack.ip_id) else merchant.channel(rng)
         who = self._customers.entities(rng, arrival.party, channel)
         if attack:
             who.device_id = attack.device_id or who.device_id

@@ -31,9 +31,7 @@ class TriggerType(StrEnum):
     MANUAL_ASSERTION = "MANUAL_ASSERTION"
 
 
-ABOUT_THE_CUSTOMER: Final = frozenset(
-    {TriggerType.DECISION_ESCALATION, TriggerType.EXTERNAL_SIGNAL, TriggerType.MANUAL_ASSERTION}
-)
+ABOUT_THE_CUSTOMER: Final = frozenset({TriggerType.DECISION_ESCALATION, TriggerType.EXTERNAL_SIGNAL, TriggerType.MANUAL_ASSERTION})
 
 
 class LabelDraft(msgspec.Struct, frozen=True):
@@ -101,8 +99,10 @@ def decide(
     truth = truths.of_event(subject.event_id)
     if truth.is_campaign:
         disposition = "FRAUD_CONFIRMED"
+    elif truth.kind is FraudKind.FRIENDLY:
+        disposition = "FRAUD_SUSPECTED"
     else:
-        disposition = "FRAUD_SUSPECTED" if truth.kind is FraudKind.FRIENDLY else "LEGIT_CONFIRMED"
+        disposition = "LEGIT_CONFIRMED"
     labels = [("fraud_disposition", disposition)]
     if truth.kind is FraudKind.ATO:
         labels.append(("account_takeover", "ATO_CONFIRMED"))

@@ -47,9 +47,7 @@ def _demand(name: str, percent: float, hours: str, **channels: float) -> DemandC
     """hours has one digit for each local hour, the relative rate of arrivals in it."""
     digits = [int(digit) for digit in hours]
     mean = sum(digits) / 24
-    return DemandClass(
-        name, percent / 100, tuple(digit / mean for digit in digits), tuple(channels), tuple(accumulate(channels.values()))
-    )
+    return DemandClass(name, percent / 100, tuple(digit / mean for digit in digits), tuple(channels), tuple(accumulate(channels.values())))
 
 
 DEMAND_CLASSES: Final = (
