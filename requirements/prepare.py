@@ -77,9 +77,7 @@ def uv() -> str:
             )
         problem = run([f"{scratch}/bin/python", "-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(pin)])
         if problem:
-            raise SetupError(
-                f"uv {version} is not in {cache_root()} and could not be fetched: connect to a network once ({problem})"
-            )
+            raise SetupError(f"uv {version} is not in {cache_root()} and could not be fetched: connect to a network once ({problem})")
         # A rename: a second make at the same time finds no program or a whole one.
         Path(scratch, "bin", "uv").replace(program)
     return str(program)
@@ -96,9 +94,7 @@ def fill(program: str) -> None:
     if run([*sync, "--offline"]):
         problem = run(sync)
         if problem:
-            raise SetupError(
-                f"the packages are not all in {cache_root()} and could not be fetched: connect to a network once ({problem})"
-            )
+            raise SetupError(f"the packages are not all in {cache_root()} and could not be fetched: connect to a network once ({problem})")
     # Hash mode refuses members, which are folders; they are built with the locked hatchling, so nothing is fetched for them.
     editable = [part for member in members() for part in ("-e", f"./{member.relative_to(ROOT)}")]
     problem = run([program, "pip", "install", "--quiet", "--offline", "--no-deps", "--no-build-isolation", *editable])
@@ -110,9 +106,7 @@ def lock(program: str) -> None:
     """Rewrite requirements/workspace.txt. uv.lock stays, ignored by git; without it the newest allowed versions are taken."""
     content = ["--all-groups", "--no-emit-workspace", "--no-emit-project"]
     shape = ["--format", "requirements-txt", "--no-annotate", "--no-header"]  # annotations would name folders of this machine
-    problem = run(
-        [program, "export", "--quiet", "--python", sys.executable, *content, *shape, "-o", str(REQUIREMENTS / "workspace.txt")]
-    )
+    problem = run([program, "export", "--quiet", "--python", sys.executable, *content, *shape, "-o", str(REQUIREMENTS / "workspace.txt")])
     if problem:
         raise SetupError(f"the lock could not be made: it needs a network and pyproject files that agree ({problem})")
 

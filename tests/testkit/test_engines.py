@@ -123,9 +123,7 @@ async def test_kafka_carries_a_record(engines: EngineSet) -> None:
 async def test_kafka_has_a_group_coordinator_from_the_first_moment(engines: EngineSet) -> None:
     topic = await make_topic(engines.endpoints)
     await produce(engines.endpoints, topic, b"one")
-    consumer = AIOKafkaConsumer(
-        topic, bootstrap_servers=engines.endpoints.kafka_bootstrap, group_id="g", auto_offset_reset="earliest"
-    )
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=engines.endpoints.kafka_bootstrap, group_id="g", auto_offset_reset="earliest")
     await consumer.start()
     try:
         assert (await consumer.getone()).value == b"one"
@@ -148,9 +146,7 @@ async def test_postgres_is_durable_and_wants_its_password(engines: EngineSet) ->
     dsn = engines.endpoints.postgres_dsn
     connection = await asyncpg.connect(dsn)
     try:
-        settings = {
-            name: await connection.fetchval("SELECT current_setting($1)", name) for name in ("fsync", "password_encryption")
-        }
+        settings = {name: await connection.fetchval("SELECT current_setting($1)", name) for name in ("fsync", "password_encryption")}
         assert settings == {"fsync": "on", "password_encryption": "scram-sha-256"}
         assert (await connection.fetchval("SHOW server_version")).startswith("18.")
         with pytest.raises(asyncpg.InvalidPasswordError):
@@ -249,8 +245,9 @@ def test_engines_end_when_their_owner_is_killed() -> None:
         engines = start()
         child = os.fork()  # a forked worker that lives on must not hold the engines up
         if child:
+            memory = os.path.realpath(engines.home / "dynamodb" / "data")
             pids = [pid for handle in engines.handles for pid in [handle.keeper.pid, *family(handle.pid)]]
-            print(json.dumps({"pids": pids, "home": str(engines.home), "child": child}), flush=True)
+            print(json.dumps({"pids": pids, "places": [str(engines.home), memory], "child": child}), flush=True)
         signal.pause()
     """)
     processes = identities(said["pids"])
@@ -259,7 +256,7 @@ def test_engines_end_when_their_owner_is_killed() -> None:
         starter.kill()
         starter.wait()
         Deadline(10).until("end of the engines", lambda: not any(process.alive for process in processes))
-        Deadline(10).until("removal of their data", lambda: not Path(said["home"]).exists())
+        Deadline(10).until("removal of their data", lambda: not any(Path(place).exists() for place in said["places"]))
     finally:
         os.kill(said["child"], signal.SIGKILL)
 
@@ -312,10 +309,13 @@ def test_a_folder_stays_locked_while_an_engine_of_a_dead_owner_lives(tmp_path: P
 
 
 def test_data_of_its_own_is_removed_at_the_end() -> None:
-    with start([Kind.POSTGRES]) as engines:
+    with start([Kind.POSTGRES, Kind.DYNAMODB]) as engines:
         home = engines.home
         assert home.is_dir()
+        memory = (home / "dynamodb" / "data").resolve()
+        assert memory.is_dir()
     assert not home.exists()
+    assert not memory.exists()
 
 
 def test_an_engine_that_was_not_asked_for_is_named() -> None:

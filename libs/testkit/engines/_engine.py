@@ -27,10 +27,12 @@ class Engine(ABC):
 
     kind: ClassVar[Kind]
     port_count: ClassVar[int] = 1
-    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM  # ends it in order
+    end_signal: ClassVar[signal.Signals] = signal.SIGKILL  # ends it at once, when its data is no longer wanted
 
-    def __init__(self, home: Path, ports: Sequence[int]) -> None:
+    def __init__(self, home: Path, ports: Sequence[int], *, temporary: bool) -> None:
         self.home = home
+        self.temporary = temporary  # the data is removed with the set
         self.ports = ports
 
     @property

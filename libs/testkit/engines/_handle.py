@@ -91,9 +91,7 @@ class Handle:
         """Return when the engine serves a real request; raises EngineError with its last words if it ends before."""
         # In a thread of its own, since the probes run an event loop and the caller may be inside one.
         with ThreadPoolExecutor(1, f"{self.kind}-ready") as worker:
-            worker.submit(
-                deadline.until, f"{self.kind} on port {self._engine.port}: answer a request", self._up_and_answering
-            ).result()
+            worker.submit(deadline.until, f"{self.kind} on port {self._engine.port}: answer a request", self._up_and_answering).result()
 
     def _up_and_answering(self) -> bool:
         status = self._status()
@@ -108,9 +106,7 @@ class Handle:
 
     def _status(self) -> _Status:
         if not self.keeper.alive:
-            raise EngineError(
-                f"{self.kind}: its keeper (process {self.keeper.pid}) is gone, and the engine with it: start a new set"
-            )
+            raise EngineError(f"{self.kind}: its keeper (process {self.keeper.pid}) is gone, and the engine with it: start a new set")
         return _Status(**json.loads((self._engine.home / "status").read_text()))
 
     def _family(self) -> list[int]:

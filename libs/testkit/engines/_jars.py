@@ -96,14 +96,11 @@ def _resolve(engine: str, scratch: Path) -> dict[str, Path]:
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False)  # noqa: S603 - fixed command
     except subprocess.TimeoutExpired:
-        raise EngineError(
-            f"the jars of {engine} did not arrive within {FETCH_SECONDS:g} s: check the network and start again"
-        ) from None
+        raise EngineError(f"the jars of {engine} did not arrive within {FETCH_SECONDS:g} s: check the network and start again") from None
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise EngineError(
-            f"the jars of {engine} are not in the cache ({folder('jars')}) and could not be fetched: "
-            f"connect to a network once ({reason})"
+            f"the jars of {engine} are not in the cache ({folder('jars')}) and could not be fetched: connect to a network once ({reason})"
         )
     return {path.name: path for path in Path(done.stdout.strip()).rglob("*") if _needed(path)}
 

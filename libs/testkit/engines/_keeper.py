@@ -16,11 +16,15 @@ import os
 import select
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TypedDict
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+
+# PostgreSQL's immediate shutdown takes some 10 ms; an engine that hangs must not hold up the end.
+END_SECONDS = 2.0
 
 
 class Order(TypedDict):
@@ -32,7 +36,8 @@ class Order(TypedDict):
     log: str  # takes the engine's output, appended
     status: str  # the status file
     leashed: bool  # whether the end of standard input ends the engine
-    remove: str | None  # folder to remove at the end; its parent goes with it when nothing but the lock is left
+    end_signal: int  # what ends the engine at once
+    remove: list[str]  # folders to remove at the end; the last one's parent goes, too, when nothing but the lock is left in it
 
 
 def _parent_of(pid: int) -> int | None:
@@ -115,22 +120,32 @@ class Keeper:
         fresh.replace(status)  # a reader never sees half a status
 
     def end(self) -> None:
+        """End the engine, within END_SECONDS in its own way, and remove what the order says."""
+        if self._pid is not None and self._order["end_signal"] != signal.SIGKILL:
+            os.kill(self._pid, self._order["end_signal"])
+            os.kill(self._pid, signal.SIGCONT)  # a paused engine would not see it
+            last = time.monotonic() + END_SECONDS
+            while self._pid is not None and time.monotonic() < last:
+                select.select([], [], [], 0.002)
+                self.reap()
         self._kill_all()
         self._pid = None
         with contextlib.suppress(OSError):  # the owner may have removed the folder already
             self._report()
-        if self._order["remove"] is not None:
-            self._remove(Path(self._order["remove"]))
+        if self._order["remove"]:
+            self._remove([Path(folder) for folder in self._order["remove"]])
 
     @staticmethod
-    def _remove(engine: Path) -> None:
+    def _remove(folders: list[Path]) -> None:
         import shutil  # noqa: PLC0415 - needed once, at the end; the start is what callers wait for
 
-        shutil.rmtree(engine, ignore_errors=True)
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        home = folders[-1].parent
         with contextlib.suppress(OSError):  # another engine of the set is still there, and will do this
-            if [entry.name for entry in engine.parent.iterdir()] == ["lock"]:
-                (engine.parent / "lock").unlink()
-                engine.parent.rmdir()
+            if [entry.name for entry in home.iterdir()] == ["lock"]:
+                (home / "lock").unlink()
+                home.rmdir()
 
 
 def main() -> None:

@@ -31,6 +31,4 @@ def reserve() -> tuple[int, int]:
                 os.close(descriptor)
                 continue
         return port, descriptor
-    raise EngineError(
-        f"no free port in {FIRST}..{LAST} on 127.0.0.1 after {TRIES} tries: stop what holds them (ss -ltnp lists it)"
-    )
+    raise EngineError(f"no free port in {FIRST}..{LAST} on 127.0.0.1 after {TRIES} tries: stop what holds them (ss -ltnp lists it)")

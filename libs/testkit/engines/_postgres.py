@@ -40,6 +40,7 @@ _SETTINGS = {
     "max_connections": "200",  # eight services with a pool each, and the tests beside them
     "shared_buffers": "128MB",
     "max_wal_size": "512MB",  # bounds the disk that a long run takes
+    "dynamic_shared_memory_type": "mmap",  # in the data folder: a kill would leave each segment of the default in /dev/shm for ever
     "jit": "off",  # compiling costs more than it saves on short statements
     "log_min_messages": "warning",
 }
@@ -67,9 +68,8 @@ def _unprivileged_user() -> pwd.struct_passwd:
 
 class Postgres(Engine):
     kind = Kind.POSTGRES
-    stop_signal = (
-        signal.SIGINT
-    )  # fast shutdown: roll back, disconnect, write a checkpoint; SIGTERM would wait for clients to leave
+    stop_signal = signal.SIGINT  # fast shutdown: roll back, disconnect, write a checkpoint; SIGTERM would wait for clients to leave
+    end_signal = signal.SIGQUIT  # immediate shutdown: a kill would leave a System V segment, of which a machine has a few thousand
 
     @property
     def _data(self) -> Path:

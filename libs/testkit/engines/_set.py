@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import tempfile
 from collections.abc import Collection, Mapping
@@ -24,6 +23,7 @@ from testkit.engines._kafka import Kafka
 from testkit.engines._locks import lock, try_lock
 from testkit.engines._ports import reserve
 from testkit.engines._postgres import Postgres
+from testkit.engines._scratch import discard
 from testkit.engines._spawn import Kept, spawn
 
 ALL: frozenset[Kind] = frozenset(Kind)
@@ -100,7 +100,7 @@ class EngineSet:
             kept.process.wait()
         self._let_go()
         if self._remove:
-            shutil.rmtree(self.home, ignore_errors=True)
+            discard(self.home)
 
     def __enter__(self) -> Self:
         return self
@@ -137,7 +137,7 @@ def launch(kinds: Collection[Kind], *, data_dir: Path | None, leashed: bool, rem
         engine_home.mkdir(exist_ok=True)
         reserved = [reserve() for _ in range(ENGINES[kind].port_count)]
         descriptors += [held for _, held in reserved]
-        engines.append(ENGINES[kind](engine_home, [port for port, _ in reserved]))
+        engines.append(ENGINES[kind](engine_home, [port for port, _ in reserved], temporary=remove))
     kept: list[Kept] = []
     handles: dict[Kind, Handle] = {}
     engine_set = EngineSet(home, handles, remove=remove)
@@ -146,7 +146,7 @@ def launch(kinds: Collection[Kind], *, data_dir: Path | None, leashed: bool, rem
     def bring_up(engine: Engine) -> None:
         deadline = Deadline(START_SECONDS)
         engine.prepare(deadline)
-        keeper = spawn(engine, inherited=descriptors, leashed=leashed, remove=remove, deadline=deadline)
+        keeper = spawn(engine, inherited=descriptors, leashed=leashed, deadline=deadline)
         kept.append(keeper)
         handles[engine.kind] = Handle(engine, keeper.identity)
         handles[engine.kind].await_ready(deadline)
@@ -187,5 +187,5 @@ def _sweep(home: Path) -> None:
     """Remove the folder of a set of which no process is left, such as after a power cut."""
     descriptor = try_lock(home / "lock")
     if descriptor is not None:
-        shutil.rmtree(home, ignore_errors=True)
+        discard(home)
         os.close(descriptor)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from testkit.engines._errors import EngineError
 from testkit.engines._handle import START_SECONDS, Handle
 from testkit.engines._locks import lock
 from testkit.engines._process import Identity
+from testkit.engines._scratch import discard
 from testkit.engines._set import ALL, ENGINES, EngineSet, end_keepers, launch, start
 
 
@@ -27,7 +27,7 @@ def up() -> EngineSet:
             for handle in found.handles:
                 handle.await_ready(Deadline(START_SECONDS))
             return found
-        shutil.rmtree(_home(), ignore_errors=True)  # left by a set that a power cut ended
+        discard(_home())  # left by a set that a power cut ended
         engines = launch(ALL, data_dir=_home(), leashed=False, remove=True)
         engines.detach()
         _write_state(engines)
@@ -54,7 +54,7 @@ def down() -> bool:
         handles = [handle for handle in _handles().values() if handle.keeper.alive]
         end_keepers(handles)
         _state_file().unlink(missing_ok=True)
-        shutil.rmtree(_home(), ignore_errors=True)
+        discard(_home())
         return bool(handles)
 
 
@@ -91,8 +91,7 @@ def _state_lock() -> Iterator[None]:
 
 def _write_state(engines: EngineSet) -> None:
     state = {
-        handle.kind: {"ports": handle.ports, "keeper": handle.keeper.pid, "started": handle.keeper.started}
-        for handle in engines.handles
+        handle.kind: {"ports": handle.ports, "keeper": handle.keeper.pid, "started": handle.keeper.started} for handle in engines.handles
     }
     fresh = _state_file().with_suffix(".new")
     fresh.write_text(json.dumps(state))
@@ -105,7 +104,7 @@ def _handles() -> dict[Kind, Handle]:
     try:
         state = json.loads(_state_file().read_text())
         return {
-            kind: Handle(ENGINES[kind](_home() / kind, entry["ports"]), Identity(entry["keeper"], entry["started"]))
+            kind: Handle(ENGINES[kind](_home() / kind, entry["ports"], temporary=True), Identity(entry["keeper"], entry["started"]))
             for kind, entry in ((Kind(name), entry) for name, entry in state.items())
         }
     except (ValueError, KeyError, TypeError) as error:

@@ -27,7 +27,7 @@ class Kept:
     leash: int | None  # None: the keeper outlives this process
 
 
-def spawn(engine: Engine, *, inherited: Sequence[int], leashed: bool, remove: bool, deadline: Deadline) -> Kept:
+def spawn(engine: Engine, *, inherited: Sequence[int], leashed: bool, deadline: Deadline) -> Kept:
     """Start `engine` under a keeper and return when its process exists.
 
     `inherited` are the descriptors of locks: they are held until the last process of the engine is gone.
@@ -42,7 +42,8 @@ def spawn(engine: Engine, *, inherited: Sequence[int], leashed: bool, remove: bo
         "log": str(engine.home / "log"),
         "status": str(status),
         "leashed": leashed,
-        "remove": str(engine.home) if remove else None,
+        "end_signal": engine.end_signal,
+        "remove": [str((engine.home / "data").resolve()), str(engine.home)] if engine.temporary else [],
     }
     order.write_text(json.dumps(wanted))
     order.chmod(0o600)
