@@ -58,7 +58,7 @@ def run(command: list[str]) -> str | None:
     if done.returncode == 0:
         return None
     lines = (done.stderr.strip() or done.stdout.strip() or "it printed nothing").splitlines()
-    return f"exit status {done.returncode}: {lines[-1].strip()}"
+    return lines[-1].strip()
 
 
 def uv() -> str:
@@ -102,6 +102,14 @@ def fill(program: str) -> None:
         raise SetupError(f"the members could not be installed: check their pyproject.toml ({problem})")
 
 
+def fetch_jars() -> None:
+    """Fill the cache with the jars of the engines now: a test that meets a cold cache would run into its own time limit."""
+    command = [str(VENV / "bin" / "python"), "-m", "testkit.engines._jars", "fetch"]
+    problem = run(command)
+    if problem:
+        raise SetupError(problem)
+
+
 def lock(program: str) -> None:
     """Rewrite requirements/workspace.txt. uv.lock stays, ignored by git; without it the newest allowed versions are taken."""
     content = ["--all-groups", "--no-emit-workspace", "--no-emit-project"]
@@ -122,6 +130,7 @@ def main(arguments: list[str]) -> None:
     if STAMP.exists() and STAMP.read_text() == stamp:
         return
     fill(uv())
+    fetch_jars()
     STAMP.write_text(stamp)
 
 

@@ -45,6 +45,9 @@ class Engine(ABC):
     def endpoint(self) -> str:
         """Where clients connect, in the form that they want."""
 
+    def fetch(self) -> None:  # noqa: B027 - an engine out of a wheel is there already
+        """Get what is not on this machine yet; the only step that may need a network, and minutes."""
+
     @abstractmethod
     def prepare(self, deadline: Deadline) -> None:
         """Make the data folder if it is new, and write the configuration."""

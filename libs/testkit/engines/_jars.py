@@ -1,6 +1,7 @@
 """The jars of the Java engines: fetched once into the cache, and used only when every one has the committed hash.
 
-`python -m testkit.engines._jars` resolves the coordinates anew and rewrites jars.lock; that is for a change of versions.
+`python -m testkit.engines._jars fetch` fills the cache; with `lock` it resolves the coordinates anew and rewrites jars.lock instead,
+which is for a change of versions.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def _sha256(file: Path) -> str:
 
 
 def _fill(engine: str, where: Path, wanted: dict[str, str]) -> None:
-    holder = lock(where.parent / f"{where.name}.lock")  # two starters on a cold cache: one fetches, the other finds the files
+    # One fetch at a time: on a cold cache the second starter finds the files, and two resolvers never write one repository folder.
+    holder = lock(folder("m2") / "lock")
     try:
         if all((where / file).exists() for file in wanted):
             return
@@ -81,7 +83,7 @@ def _fill(engine: str, where: Path, wanted: dict[str, str]) -> None:
             missing = sorted(set(wanted) - set(found))
             if missing:
                 raise EngineError(
-                    f"{COORDINATES[engine]} no longer brings {missing[0]}: rewrite {LOCK_FILE.name} (python -m {__spec__.name})"
+                    f"{COORDINATES[engine]} no longer brings {missing[0]}: rewrite {LOCK_FILE.name} (python -m testkit.engines._jars lock)"
                 )
             for file in wanted:
                 found[file].replace(where / file)
@@ -120,5 +122,18 @@ def rewrite_lock() -> None:
     LOCK_FILE.write_text("".join(f"{line}\n" for line in lines))
 
 
+def main(arguments: list[str]) -> None:
+    if arguments == ["fetch"]:
+        for engine in COORDINATES:
+            jars(engine)
+    elif arguments == ["lock"]:
+        rewrite_lock()
+    else:
+        raise EngineError(f"{arguments} is neither ['fetch'] nor ['lock']")
+
+
 if __name__ == "__main__":
-    rewrite_lock()
+    try:
+        main(sys.argv[1:])
+    except EngineError as error:
+        sys.exit(str(error))

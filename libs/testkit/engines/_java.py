@@ -28,6 +28,9 @@ class JavaEngine(Engine):
         """The folder of the jars, fetched and checked."""
         return jars(self.kind)
 
+    def fetch(self) -> None:
+        _ = self.jars
+
     def java(self, main_class: str, *, heap_mb: int, options: tuple[str, ...] = ()) -> list[str]:
         """The command line up to and with the main class."""
         return [str(JAVA), f"-Xmx{heap_mb}m", *FAST_START, *options, "-cp", self._class_path, main_class]

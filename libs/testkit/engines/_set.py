@@ -144,6 +144,7 @@ def launch(kinds: Collection[Kind], *, data_dir: Path | None, leashed: bool, rem
     engine_set.own(kept, descriptors)
 
     def bring_up(engine: Engine) -> None:
+        engine.fetch()  # before the budget of the start begins
         deadline = Deadline(START_SECONDS)
         engine.prepare(deadline)
         keeper = spawn(engine, inherited=descriptors, leashed=leashed, deadline=deadline)
