@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 
 from testkit.engines._cache import folder
@@ -100,7 +101,7 @@ def _resolve(engine: str, scratch: Path) -> dict[str, Path]:
     except subprocess.TimeoutExpired:
         raise EngineError(f"the jars of {engine} did not arrive within {FETCH_SECONDS:g} s: check the network and start again") from None
     if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        reason = textwrap.shorten((done.stderr.strip().splitlines() or ["no reason given"])[-1], 160, placeholder=" ..")
         raise EngineError(
             f"the jars of {engine} are not in the cache ({folder('jars')}) and could not be fetched: connect to a network once ({reason})"
         )
