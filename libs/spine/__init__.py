@@ -1,0 +1,1 @@
+"""The framework: lanes, four inlets and one law, one transaction. A service author reads `spine.service` and nothing else."""

@@ -1,0 +1,102 @@
+"""How an effect becomes the bytes of a record: once, in the transaction, canonical (architecture.md, settled questions)."""
+
+from typing import NamedTuple
+
+import msgspec
+from laws.encode import canonical_struct
+from laws.envelope import encode_envelope
+from laws.headers import Provenance
+from laws.identity import pack_event_id
+from laws.payload_hash import payload_hash
+from laws.trace_context import derive_span_id
+
+from spine.service import Cause, Emit
+
+_HEADERS = msgspec.msgpack.Encoder()
+HEADERS_DECODER = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...])
+
+
+# The last three fields are for the trace's spans only; the stored row is the first STORED fields.
+STORED = 7
+
+
+class OutboxRow(NamedTuple):
+    """One record to publish."""
+
+    topic: str
+    partition: int
+    key: bytes
+    headers: bytes
+    value: bytes
+    event_id: bytes
+    payload_hash: bytes
+    event_type: str
+    traceparent: str
+    cause_traceparent: str
+
+
+class Emitter:
+    """Makes the records of one service."""
+
+    def __init__(self, service: str, runtime_lane: str, phase_id: str, provenance: Provenance) -> None:
+        self._service = service
+        self._runtime_lane = runtime_lane
+        self._phase_id = phase_id
+        self._provenance = provenance
+
+    def row(self, emit: Emit, cause: Cause, emitted_at: str) -> OutboxRow:
+        """The record of `emit`. Raises ValueError, naming the field, for an output that could not be published lawfully."""
+        event_type = emit.event_type
+        topic = event_type.topic
+        if topic is None:
+            raise ValueError(f"event_type={event_type.name!r} travels on no topic: it is a command")
+        if not isinstance(emit.body, event_type.contract):
+            raise ValueError(f"event_type={event_type.name!r} has contract {event_type.contract.__name__}, not {type(emit.body).__name__}")
+        key = topic.key.key_of(emit.event_id, msgspec.to_builtins(emit.body))
+        if key is None:
+            raise ValueError(f"event {emit.event_id}: no field of key recipe {topic.key.name} is present")
+        correlation = cause.correlation
+        traceparent = self._child_of(correlation.traceparent, emit.event_id)
+        payload = canonical_struct(emit.body)
+        version = event_type.schema_versions[-1] if event_type.schema_versions else None
+        value = encode_envelope(
+            {
+                "event_id": emit.event_id,
+                "event_type": event_type.name,
+                "ts_utc": cause.ts_utc,
+                "manifest_fingerprint": cause.manifest_fingerprint,
+                "parameter_hash": cause.parameter_hash,
+                "seed": cause.seed,
+                "scenario_id": cause.scenario_id,
+                "platform_run_id": correlation.platform_run_id,
+                "scenario_run_id": correlation.scenario_run_id,
+                "emitted_at_utc": emitted_at,
+                "schema_version": version,
+                "phase_id": self._phase_id,
+                "runtime_lane": self._runtime_lane,
+                "traceparent": traceparent,
+                "parent_event_id": emit.parent_event_id or correlation.event_id,
+                "producer": self._service,
+            },
+            payload,
+        )
+        headers = correlation._replace(
+            traceparent=traceparent, phase_id=self._phase_id, event_id=emit.event_id, runtime_lane=self._runtime_lane
+        ).headers()
+        return OutboxRow(
+            topic=topic.name,
+            partition=topic.partition(key),
+            key=key,
+            headers=_HEADERS.encode([*headers, *self._provenance.headers()]),
+            value=value,
+            event_id=pack_event_id(emit.event_id),
+            payload_hash=payload_hash(event_type.name, payload, version),
+            event_type=event_type.name,
+            traceparent=traceparent,
+            cause_traceparent=correlation.traceparent,
+        )
+
+    def _child_of(self, traceparent: str, event_id: str) -> str:
+        # Derived, not drawn: a retried transaction must make the same bytes.
+        trace_id = traceparent[3:35]
+        return f"00-{trace_id}-{derive_span_id(trace_id, self._service, event_id)}-{traceparent[53:55]}"

@@ -1,0 +1,227 @@
+"""What the four inlets hand to the transaction, and how a record becomes an event (runtime.md, Four inlets; The transaction, decode)."""
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import msgspec
+from laws.catalogue import EVENT_TYPES, EventType, Refusal, check_envelope
+from laws.coordinates import Coordinate
+from laws.envelope import Envelope, decode_envelope
+from laws.headers import Correlation, read_correlation
+from laws.identity import Identity
+from laws.payload_hash import payload_hash
+from laws.reasons import Reason
+
+from spine.service import Cause, Effects, Event, LaneGroup, On, Read, Reads, ReadWaits, State
+
+
+class Inlet(StrEnum):
+    """The doors by which a truth may change."""
+
+    RECORDS = "records"
+    COMMAND = "command"
+    TIMER = "timer"
+    ANSWER = "answer"
+
+
+class Source(msgspec.Struct, frozen=True, array_like=True):
+    """A record (or command) as it came: enough to judge it again. `offset` is -1 for a command."""
+
+    cluster_id: str
+    topic_id: str
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+
+    @property
+    def coordinate(self) -> Coordinate | None:
+        """Where the record stands; None for a command."""
+        if self.offset < 0:
+            return None
+        return Coordinate(self.cluster_id, self.topic_id, self.topic, self.partition, self.offset)
+
+
+SOURCE_ENCODER = msgspec.msgpack.Encoder()
+SOURCE_DECODER = msgspec.msgpack.Decoder(Source)
+
+
+class Poison(NamedTuple):
+    """Why an input can't be applied."""
+
+    reason: Reason
+    detail: str
+
+
+class Input(msgspec.Struct):
+    """One thing to apply. Exactly one of `event` (records and commands) and `apply` without an event (timers, answers) leads."""
+
+    inlet: Inlet
+    key: bytes
+    ref: str
+    source: Source | None = None
+    event: Event[Any] | None = None
+    poison: Poison | None = None
+    cause: Cause | None = None
+    apply: Callable[[State], Effects] | None = None
+    reads: Callable[[], Reads] = tuple
+    name: str = ""
+    body: bytes = b""
+    """For inlets other than records: what is written to `input`, so that a replay has it."""
+    settles: tuple[str, str] | None = None
+    """(kind, ref) of the pending row that is over with this input."""
+    parked_at: tuple[int, int] | None = None
+    """(lane_seq, i) of the parked row that this input is released from."""
+    identified: bool = False
+    """Its identity is in the inbox already, from when it was parked."""
+    run_no: int | None = None
+
+
+class Decoder:
+    """Decodes the records of one lane group."""
+
+    def __init__(self, group: LaneGroup) -> None:
+        self._doors: dict[str, On] = {door.event_type.name: door for door in group.doors}
+        self._bodies = {name: msgspec.json.Decoder(event_type.contract) for name, event_type in EVENT_TYPES.items()} | {
+            door.event_type.name: msgspec.json.Decoder(door.event_type.contract) for door in group.doors
+        }
+        self._types = EVENT_TYPES | {door.event_type.name: door.event_type for door in group.doors}
+        self._commands = {command.event_type.name: command for command in group.commands}
+        for command in group.commands:
+            self._types[command.event_type.name] = command.event_type
+            self._bodies[command.event_type.name] = msgspec.json.Decoder(command.event_type.contract)
+
+    def record(self, source: Source) -> Input:
+        """The input of a record; a failure is poison on that input, never an exception for its batch."""
+        event = self._event(source)
+        taken = Input(Inlet.RECORDS, source.key, f"{source.topic}/{source.partition}/{source.offset}", source=source)
+        if isinstance(event, Poison):
+            taken.poison = event
+            return taken
+        door = self._doors.get(event.event_type)
+        if door is None:
+            allowed = sorted(self._doors)
+            taken.poison = Poison(Reason.EVENT_TYPE_NOT_ALLOWED, f"event_type={event.event_type!r} is not one of {allowed}")
+            return taken
+        taken.event = event
+        taken.cause = event.cause
+        if door.apply is not None:
+            apply, reads = door.apply, door.reads
+            taken.apply = lambda state: apply(event, state)
+            taken.reads = lambda: reads(event)
+        return taken
+
+    def command(self, source: Source) -> Input:
+        """The input of a command whose envelope the boundary made. Raises ValueError naming what is wrong with it."""
+        event = self._event(source)
+        if isinstance(event, Poison):
+            raise ValueError(f"{event.reason}: {event.detail}")
+        command = self._commands.get(event.event_type)
+        if command is None:
+            raise ValueError(f"event_type={event.event_type!r} is no command here: use one of {sorted(self._commands)}")
+        apply, reads = command.apply, command.reads
+        return Input(
+            Inlet.COMMAND,
+            source.key,
+            f"{event.identity.event_class}/{event.identity.event_id}",
+            source=source,
+            event=event,
+            cause=event.cause,
+            apply=lambda state: apply(event, state),
+            reads=lambda: reads(event),
+            name=event.event_type,
+            body=SOURCE_ENCODER.encode(source),
+        )
+
+    def any_event(self, source: Source) -> Event[Any]:
+        """The event of a source that was lawful when it was kept. Raises ValueError when it is not any more."""
+        event = self._event(source)
+        if isinstance(event, Poison):
+            raise ValueError(f"{event.reason}: {event.detail}")
+        return event
+
+    def again(self, source: Source) -> Input:
+        """The input of a kept source, whichever door it came by."""
+        return self.command(source) if source.offset < 0 else self.record(source)
+
+    def _event(self, source: Source) -> Event[Any] | Poison:
+        try:
+            envelope = decode_envelope(source.value)
+        except msgspec.MsgspecError as error:
+            return Poison(Reason.ENVELOPE_INVALID, str(error))
+        correlation, missing = read_correlation(source.headers)
+        if correlation is None:
+            return Poison(Reason.CORRELATION_MISSING, f"missing or invalid headers: {', '.join(missing)}")
+        event_type = self._lawful(envelope, correlation, source.topic)
+        if isinstance(event_type, Poison):
+            return event_type
+        raw = bytes(envelope.payload)
+        if not raw:
+            return Poison(Reason.CONTRACT_INVALID, f"{event_type.name}: payload is absent; its contract requires one")
+        try:
+            body = self._bodies[event_type.name].decode(raw)
+        except msgspec.MsgspecError as error:
+            return Poison(Reason.CONTRACT_INVALID, f"{event_type.name}: {error}")
+        identity = Identity(correlation.platform_run_id, event_type.event_class, envelope.event_id)
+        return Event(
+            identity=identity,
+            event_type=event_type.name,
+            body=body,
+            payload_hash=payload_hash(envelope.event_type, raw, envelope.schema_version),
+            ts_utc=envelope.ts_utc,
+            producer=envelope.producer,
+            cause=Cause(
+                correlation,
+                envelope.manifest_fingerprint,
+                envelope.parameter_hash,
+                envelope.seed,
+                envelope.scenario_id,
+                envelope.ts_utc,
+            ),
+            key=source.key,
+            origin=source.coordinate,
+        )
+
+    def _lawful(self, envelope: Envelope, correlation: Correlation, topic: str) -> EventType | Poison:
+        event_type = self._types.get(envelope.event_type)
+        # Types that a test or a new service declares for itself are not in the catalogue; the same checks hold for them.
+        checked = check_envelope(envelope, event_type)
+        if isinstance(checked, Refusal):
+            return Poison(checked.reason, f"{checked.field}={checked.value!r}: {checked.advice}")
+        if envelope.platform_run_id != correlation.platform_run_id or envelope.event_id != correlation.event_id:
+            return Poison(
+                Reason.ENVELOPE_INVALID,
+                f"headers say run {correlation.platform_run_id}, event {correlation.event_id}; "
+                f"the envelope says run {envelope.platform_run_id}, event {envelope.event_id}",
+            )
+        if topic and (checked.topic is None or checked.topic.name != topic):
+            return Poison(Reason.EVENT_TYPE_NOT_ALLOWED, f"event_type={checked.name!r} does not travel on {topic}")
+        return checked
+
+
+def reads_of(declared: Reads) -> tuple[set[Read], set[ReadWaits]]:
+    """The declared reads, each once: rows and waits."""
+    rows: set[Read] = set()
+    waits: set[ReadWaits] = set()
+    for read in declared:
+        if isinstance(read, Read):
+            rows.add(read)
+        else:
+            waits.add(read)
+    return rows, waits
+
+
+def ranges_of(inputs: Sequence[Input]) -> dict[tuple[str, int], tuple[int, int, str, str]]:
+    """{(topic, partition): (start, end, topic id, cluster id)} of the records among the inputs; offsets must be contiguous by then."""
+    ranges: dict[tuple[str, int], tuple[int, int, str, str]] = {}
+    for item in inputs:
+        source = item.source
+        if item.inlet is not Inlet.RECORDS or source is None:
+            continue
+        place = (source.topic, source.partition)
+        start = ranges[place][0] if place in ranges else source.offset
+        ranges[place] = (start, source.offset + 1, source.topic_id, source.cluster_id)
+    return ranges

@@ -1,0 +1,78 @@
+"""One input and what became of it in a transaction."""
+
+from typing import Any
+
+from laws.identity import Identity, pack_event_id
+from laws.reasons import Reason
+from laws.verdicts import Verdict
+
+from spine.inputs import Input, Poison
+
+Place = tuple[Any, Any, Any]
+
+
+def place_of(item: Input) -> Place:
+    """(topic id, partition, offset) of a record; three Nones for everything else."""
+    place = item.source.coordinate if item.source else None
+    return (place.topic_id, place.partition, place.offset) if place else (None, None, None)
+
+
+class Judged:
+    """An input under judgement."""
+
+    def __init__(self, item: Input) -> None:
+        self.item = item
+        self.verdict = Verdict.NEW
+        self.run_no: int | None = None
+        self.first_hash: bytes | None = None
+        self.first_place: Place = (None, None, None)
+        self.first_index = -1
+        self.reason: Reason | None = None
+        self.detail = ""
+        self.holds_key = False
+        # In the inbox already: a later release applies it without judging its identity again.
+        self.identified = item.event is not None
+        if item.poison is not None and item.event is None:
+            self.poison(item.poison)
+
+    @property
+    def identity(self) -> Identity:
+        """The dedupe identity of a record or command."""
+        if self.item.event is None:
+            raise ValueError(f"input {self.item.ref} has no identity")
+        return self.item.event.identity
+
+    @property
+    def event_id(self) -> bytes:
+        """The packed event id."""
+        return pack_event_id(self.identity.event_id)
+
+    @property
+    def payload_hash(self) -> bytes:
+        """The hash of the payload that came."""
+        if self.item.event is None:
+            raise ValueError(f"input {self.item.ref} has no payload hash")
+        return self.item.event.payload_hash
+
+    def compare(self, row: Any) -> None:
+        """Judge against the stored first sight of the identity."""
+        self.first_hash = bytes(row["first_hash"])
+        self.first_place = (row["first_topic_id"], row["first_partition"], row["first_offset"])
+        self.verdict = Verdict.DUPLICATE if self.first_hash == self.payload_hash else Verdict.MISMATCH
+
+    def park(self, reason: Reason, detail: str, *, holds_key: bool, identified: bool = False) -> None:
+        """Keep it for a release."""
+        self.verdict, self.reason, self.detail = Verdict.PARKED, reason, detail
+        self.holds_key, self.identified = holds_key, identified
+
+    def poison(self, poison: Poison) -> None:
+        """Keep it with its reason, and its key behind it."""
+        self.verdict, self.reason, self.detail = Verdict.POISON, poison.reason, poison.detail
+        self.holds_key = True
+
+    def line(self) -> bytes:
+        """What the certificate's digest of inputs holds of this input."""
+        event = self.item.event
+        event_id = event.identity.event_id if event else ""
+        payload_hash = event.payload_hash.hex() if event else ""
+        return "\n".join((self.item.ref, event_id, payload_hash, self.verdict.value)).encode()

@@ -1,0 +1,123 @@
+"""Who owns which lane: claim, renew, hand over, release. PostgreSQL is the one authority (runtime.md, The lane)."""
+
+import secrets
+import time
+from typing import NamedTuple
+
+import asyncpg
+
+# Everything here goes by the database's clock; a worker's own clock only tells it when to stop in time.
+_RENEW = """
+WITH me AS (
+    INSERT INTO worker (worker_id, until, address) VALUES ($1, now() + make_interval(secs => $2), $3)
+    ON CONFLICT (worker_id) DO UPDATE SET until = excluded.until
+), kept AS (
+    UPDATE lane_lease SET until = now() + make_interval(secs => $2)
+    WHERE owner = $1 AND lane = ANY($4::int[]) AND until > now()
+    RETURNING lane
+)
+SELECT array(SELECT lane FROM kept) AS kept,
+       (SELECT count(*) FROM worker WHERE until > now() AND worker_id <> $1) + 1 AS live,
+       (SELECT count(*) FROM lane WHERE stopped_reason IS NULL) AS lanes,
+       (SELECT extract(epoch FROM min(until) - now()) FROM lane_lease WHERE until > now() AND owner <> $1) AS next_expiry
+"""
+
+_CLAIM = """
+WITH free AS (
+    SELECT l.lane FROM lane_lease l JOIN lane USING (lane)
+    WHERE l.until <= now() AND lane.stopped_reason IS NULL
+    ORDER BY l.until, l.lane LIMIT $2
+    FOR UPDATE OF l SKIP LOCKED
+)
+UPDATE lane_lease SET owner = $1, until = now() + make_interval(secs => $3)
+FROM free WHERE lane_lease.lane = free.lane
+RETURNING lane_lease.lane
+"""
+
+# The row lock waits for a dead owner's open batch: it is either in, and seen, or fenced.
+_FENCE = """
+UPDATE lane SET epoch = epoch + 1, token = g.token
+FROM unnest($1::int[], $2::bytea[]) AS g(lane, token) WHERE lane.lane = g.lane
+RETURNING lane.lane, lane.epoch, lane.published_seq
+"""
+
+_RELEASE = "UPDATE lane_lease SET owner = NULL, until = '-infinity' WHERE lane = $1 AND owner = $2"
+
+_LEAVE = "DELETE FROM worker WHERE worker_id = $1"
+
+_STOP = "UPDATE lane SET stopped_reason = $4 WHERE lane = $1 AND epoch = $2 AND token = $3"
+
+
+class Claim(NamedTuple):
+    """A lane that is this worker's now, and the fence that it must show."""
+
+    lane: int
+    epoch: int
+    token: bytes
+    published_seq: int
+
+
+class Standing(NamedTuple):
+    """What a beat learned."""
+
+    kept: frozenset[int]
+    share: int
+    next_expiry: float | None
+    """Seconds until the earliest lease of another worker ends."""
+
+
+class Ownership:
+    """The lanes of one worker."""
+
+    def __init__(self, pool: asyncpg.Pool, worker_id: str, address: str, channel: str, lease: float) -> None:
+        self._pool = pool
+        self._worker_id = worker_id
+        self._address = address
+        self._channel = channel
+        self._lease = lease
+
+    @property
+    def channel(self) -> str:
+        """Where workers of the service tell each other that something changed."""
+        return self._channel
+
+    async def renew(self, lanes: list[int]) -> tuple[Standing, float]:
+        """Renew the leases of `lanes` in one statement; the standing, and the monotonic time until which it surely holds."""
+        # Taken before the statement: the database's clock starts the lease later than this, never earlier.
+        asked_at = time.monotonic()
+        row = await self._pool.fetchrow(_RENEW, self._worker_id, self._lease, self._address, lanes)
+        if row is None:
+            raise RuntimeError("renewing answered no row")
+        share = -(-int(row["lanes"]) // int(row["live"]))
+        expiry = float(row["next_expiry"]) if row["next_expiry"] is not None else None
+        return Standing(frozenset(row["kept"]), share, expiry), asked_at + self._lease
+
+    async def claim(self, count: int) -> list[Claim]:
+        """Up to `count` lanes whose lease is over, each under a new epoch and a fresh token."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            rows = await connection.fetch(_CLAIM, self._worker_id, count, self._lease)
+            lanes = sorted(row["lane"] for row in rows)
+            if not lanes:
+                return []
+            tokens = [secrets.token_bytes(16) for _ in lanes]
+            fenced = await connection.fetch(_FENCE, lanes, tokens)
+        token_of = dict(zip(lanes, tokens, strict=True))
+        return [Claim(row["lane"], row["epoch"], token_of[row["lane"]], row["published_seq"]) for row in fenced]
+
+    async def release(self, lane: int) -> None:
+        """Give a lane back at once and tell the others."""
+        async with self._pool.acquire() as connection:
+            await connection.execute(_RELEASE, lane, self._worker_id)
+            await connection.execute("SELECT pg_notify($1, 'lane')", self._channel)
+
+    async def join(self) -> None:
+        """Tell the others that this worker is here."""
+        await self._pool.execute("SELECT pg_notify($1, 'lane')", self._channel)
+
+    async def leave(self) -> None:
+        """This worker counts no more."""
+        await self._pool.execute(_LEAVE, self._worker_id)
+
+    async def stop(self, claim: Claim, reason: str) -> None:
+        """Bar a lane from every worker until an operator clears the reason."""
+        await self._pool.execute(_STOP, claim.lane, claim.epoch, claim.token, reason)

@@ -1,0 +1,104 @@
+"""One publisher a lane: the outbox in order, bytes as stored, the mark only over what the bus has acknowledged (runtime.md)."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+from aiokafka import AIOKafkaProducer
+
+from spine.emission import HEADERS_DECODER
+from spine.ownership import Claim
+from spine.steps import Step, reached
+from spine.transaction import FencedError
+
+# Rows of one read; whole lane_seqs only, so that the mark never stands inside one.
+_READ = """
+SELECT lane_seq, topic, partition, key, headers, value FROM outbox
+WHERE lane = $1 AND lane_seq > greatest($2, (SELECT published_seq FROM lane WHERE lane = $1))
+  AND lane_seq <= (
+    SELECT coalesce(max(lane_seq), 0) FROM (
+        SELECT lane_seq FROM outbox
+        WHERE lane = $1 AND lane_seq > greatest($2, (SELECT published_seq FROM lane WHERE lane = $1))
+        ORDER BY lane_seq LIMIT $3
+    ) AS head
+  )
+ORDER BY lane_seq, i
+"""
+
+_MARK = "UPDATE lane SET published_seq = greatest(published_seq, $4) WHERE lane = $1 AND epoch = $2 AND token = $3 RETURNING 1"
+
+_ROWS = 2000
+
+# A mark of its own is a write of its own: it waits this long for a batch to carry it along.
+_MARK_AFTER = 0.05
+
+
+class Publisher:
+    """Publishes the outbox of one lane while this worker owns it."""
+
+    def __init__(self, pool: asyncpg.Pool, producer: AIOKafkaProducer, claim: Claim, topic_prefix: str) -> None:
+        self._pool = pool
+        self._producer = producer
+        self._claim = claim
+        self._prefix = topic_prefix
+        self._wake = asyncio.Event()
+        self.acknowledged_seq = claim.published_seq
+        self.marked_seq = claim.published_seq
+        self.published = 0
+
+    def wake(self) -> None:
+        """There may be rows to publish."""
+        self._wake.set()
+
+    def carried(self, seq: int) -> None:
+        """A committed batch carried the mark up to `seq`."""
+        self.marked_seq = max(self.marked_seq, seq)
+
+    async def empty(self) -> None:
+        """Publish everything that is in the outbox now, and mark it."""
+        while await self._publish_some():
+            pass
+        await self._mark()
+
+    async def run(self) -> None:
+        """Publish whenever woken, until cancelled. Raises FencedError when the lane is another's."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while await self._publish_some():
+                pass
+            if self.acknowledged_seq > self.marked_seq:
+                await asyncio.sleep(_MARK_AFTER)
+                await self._mark()
+
+    async def _publish_some(self) -> bool:
+        rows = await self._pool.fetch(_READ, self._claim.lane, self.acknowledged_seq, _ROWS)
+        reached(Step.OUTBOX_READ)
+        if not rows:
+            return False
+        acknowledgements = [await self._send(row) for row in rows]
+        # All of them, in order: the mark is a contiguous prefix or it is a lie.
+        await asyncio.gather(*acknowledgements)
+        self.published += len(rows)
+        self.acknowledged_seq = rows[-1]["lane_seq"]
+        reached(Step.PUBLISHED)
+        return True
+
+    async def _send(self, row: asyncpg.Record) -> "asyncio.Future[Any]":
+        acknowledgement: asyncio.Future[Any] = await self._producer.send(
+            self._prefix + row["topic"],
+            bytes(row["value"]),
+            key=bytes(row["key"]),
+            partition=row["partition"],
+            headers=list(HEADERS_DECODER.decode(row["headers"])),
+        )
+        return acknowledgement
+
+    async def _mark(self) -> None:
+        if self.acknowledged_seq <= self.marked_seq:
+            return
+        seq = self.acknowledged_seq
+        if not await self._pool.fetchval(_MARK, self._claim.lane, self._claim.epoch, self._claim.token, seq):
+            raise FencedError(f"lane {self._claim.lane}: epoch {self._claim.epoch} is over")
+        self.carried(seq)
+        reached(Step.MARKED)

@@ -1,0 +1,184 @@
+"""The SQL of the transaction: set-based, sorted, one statement a step (runtime.md, The transaction)."""
+
+from functools import lru_cache
+from typing import Any
+
+from spine.tables import STAMP_COLUMNS, STAMP_TYPES, Mode, Table, quote
+
+# FOR UPDATE and not a plain read: while a COMMIT is in flight a plain read still shows the old position (runtime.md, finding 11).
+LOCK_LANE = """
+SELECT lane_seq, epoch, token, chain, published_seq, parked_rows, stopped_reason, clock_timestamp() AS at
+FROM lane WHERE lane = $1 FOR UPDATE
+"""
+
+HELD_KEYS = "SELECT DISTINCT key FROM parked WHERE lane = $1 AND released_seq IS NULL AND holds_key"
+
+RUNS = "SELECT run_no, platform_run_id FROM run WHERE platform_run_id = ANY($1::text[])"
+
+# Sorted by key: two batches that insert in different orders deadlock (finding 5). A row that is neither fresh nor visible was committed
+# by another transaction after this statement's snapshot: the second look settles it (finding 4).
+DEDUPE = """
+WITH given AS (
+    SELECT g.*, r.state
+    FROM unnest($1::int[], $2::int[], $3::smallint[], $4::bytea[], $5::bytea[], $6::uuid[], $7::int[], $8::bigint[])
+        AS g(ord, run_no, class_no, event_id, payload_hash, topic_id, partition, "offset")
+    JOIN run r ON r.run_no = g.run_no
+), fresh AS (
+    INSERT INTO inbox (run_no, class_no, event_id, payload_hash, lane, lane_seq, epoch, topic_id, partition, "offset")
+    SELECT run_no, class_no, event_id, payload_hash, $9, $10, $11, topic_id, partition, "offset"
+    FROM given WHERE state = 'OPEN'
+    ORDER BY run_no, class_no, event_id
+    ON CONFLICT (run_no, class_no, event_id) DO NOTHING
+    RETURNING run_no, class_no, event_id
+)
+SELECT g.ord, g.state, f.event_id IS NOT NULL AS fresh,
+       i.payload_hash AS first_hash, i.topic_id AS first_topic_id, i.partition AS first_partition, i."offset" AS first_offset
+FROM given g
+LEFT JOIN fresh f ON (f.run_no, f.class_no, f.event_id) = (g.run_no, g.class_no, g.event_id)
+LEFT JOIN inbox i ON (i.run_no, i.class_no, i.event_id) = (g.run_no, g.class_no, g.event_id)
+"""
+
+SECOND_LOOK = """
+SELECT g.ord, i.payload_hash AS first_hash, i.topic_id AS first_topic_id, i.partition AS first_partition, i."offset" AS first_offset
+FROM unnest($1::int[], $2::int[], $3::smallint[], $4::bytea[]) AS g(ord, run_no, class_no, event_id)
+JOIN inbox i ON (i.run_no, i.class_no, i.event_id) = (g.run_no, g.class_no, g.event_id)
+"""
+
+REPLIES = """
+SELECT r.class_no, r.event_id, r.status, r.body FROM unnest($1::int[], $2::smallint[], $3::bytea[]) AS g(run_no, class_no, event_id)
+JOIN reply r ON (r.run_no, r.class_no, r.event_id) = (g.run_no, g.class_no, g.event_id)
+"""
+
+INSERT_OUTBOX = """
+INSERT INTO outbox (lane, lane_seq, epoch, provenance_id, i, topic, partition, key, headers, value, event_id, payload_hash,
+                    source_topic_id, source_partition, source_offset)
+SELECT $1, $2, $3, $4, g.* FROM unnest($5::int[], $6::text[], $7::int[], $8::bytea[], $9::bytea[], $10::bytea[], $11::bytea[],
+                                       $12::bytea[], $13::uuid[], $14::int[], $15::bigint[]) AS g
+"""
+
+INSERT_ANOMALIES = """
+INSERT INTO anomaly (lane, lane_seq, epoch, provenance_id, run_no, class_no, event_id, other_hash, first_hash, reason,
+                     first_topic_id, first_partition, first_offset, topic_id, partition, "offset")
+SELECT $1, $2, $3, $4, g.* FROM unnest($5::int[], $6::smallint[], $7::bytea[], $8::bytea[], $9::bytea[], $10::text[],
+                                       $11::uuid[], $12::int[], $13::bigint[], $14::uuid[], $15::int[], $16::bigint[]) AS g
+ON CONFLICT (run_no, class_no, event_id, other_hash) DO NOTHING
+RETURNING run_no, class_no, event_id, other_hash
+"""
+
+INSERT_PARKED = """
+INSERT INTO parked (lane, lane_seq, epoch, provenance_id, i, key, reason, detail, holds_key, identified, inlet, name, source,
+                    platform_run_id, class_no, event_id, topic_id, partition, "offset")
+SELECT $1, $2, $3, $4, g.* FROM unnest($5::int[], $6::bytea[], $7::text[], $8::text[], $9::boolean[], $10::boolean[], $11::text[],
+                                       $12::text[], $13::bytea[], $14::text[], $15::smallint[], $16::bytea[], $17::uuid[],
+                                       $18::int[], $19::bigint[]) AS g
+"""
+
+INSERT_INPUTS = """
+INSERT INTO input (lane, lane_seq, epoch, i, inlet, name, ref, body)
+SELECT $1, $2, $3, g.* FROM unnest($4::int[], $5::text[], $6::text[], $7::text[], $8::bytea[]) AS g
+"""
+
+INSERT_REPLIES = """
+INSERT INTO reply (lane, lane_seq, epoch, run_no, class_no, event_id, status, body)
+SELECT $1, $2, $3, g.* FROM unnest($4::int[], $5::smallint[], $6::bytea[], $7::int[], $8::bytea[]) AS g
+"""
+
+INSERT_READ_SETS = """
+INSERT INTO read_set (lane, lane_seq, epoch, i, snapshot_hash, body)
+SELECT $1, $2, $3, g.* FROM unnest($4::int[], $5::bytea[], $6::bytea[]) AS g
+"""
+
+INSERT_PENDING = """
+INSERT INTO pending (lane, lane_seq, epoch, kind, ref, key, due, cap, until_topic, until_offset, task_state, body)
+SELECT $1, $2, $3, g.kind, g.ref, g.key, $4::timestamptz + make_interval(secs => g.seconds),
+       $4::timestamptz + make_interval(secs => g.cap), g.until_topic, g.until_offset, g.task_state, g.body
+FROM unnest($5::text[], $6::text[], $7::text[], $8::float8[], $9::float8[], $10::text[], $11::bigint[], $12::text[], $13::bytea[])
+    AS g(kind, ref, key, seconds, cap, until_topic, until_offset, task_state, body)
+"""
+
+DELETE_PENDING = """
+DELETE FROM pending p USING unnest($2::text[], $3::text[]) AS g(kind, ref)
+WHERE p.lane = $1 AND p.kind = g.kind AND p.ref = g.ref
+RETURNING p.kind, p.ref
+"""
+
+READ_WAITS = """
+SELECT p.kind, p.ref, p.key, p.body FROM pending p
+JOIN unnest($2::text[], $3::text[]) AS g(kind, key) ON p.kind = g.kind AND p.key = g.key
+WHERE p.lane = $1 AND p.task_state IS NULL
+ORDER BY p.lane_seq, p.ref
+"""
+
+# A wait is over when its time has come and the lane has read what stood there at first sight, or at its cap, whatever was read.
+DUE_TIMERS = """
+SELECT p.kind, p.ref, p.firing, p.body,
+       (p.until_offset IS NOT NULL AND l.next_offset < p.until_offset) AS capped
+FROM pending p
+LEFT JOIN lane_position l ON l.lane = p.lane AND l.topic = p.until_topic
+WHERE p.lane = $1 AND p.task_state IS NULL
+  AND ((p.due <= clock_timestamp() AND (p.until_offset IS NULL OR l.next_offset >= p.until_offset)) OR p.cap <= clock_timestamp())
+ORDER BY p.due, p.ref
+LIMIT $2
+FOR UPDATE OF p
+"""
+
+LOCK_CALLS = """
+SELECT p.kind, p.ref FROM pending p JOIN unnest($2::text[], $3::text[]) AS g(kind, ref) ON p.kind = g.kind AND p.ref = g.ref
+WHERE p.lane = $1 AND p.task_state IS NOT NULL FOR UPDATE OF p
+"""
+
+RELEASE_PARKED = """
+UPDATE parked p SET released_seq = $2 FROM unnest($3::bigint[], $4::int[]) AS g(lane_seq, i)
+WHERE p.lane = $1 AND p.lane_seq = g.lane_seq AND p.i = g.i
+"""
+
+PARKED_OF_KEY = """
+SELECT lane_seq, i, inlet, name, source, identified FROM parked
+WHERE lane = $1 AND key = $2 AND released_seq IS NULL ORDER BY lane_seq, i FOR UPDATE
+"""
+
+# One statement closes the transaction: positions move by compare-and-set, so that a hole or an overlap can't be passed.
+CLOSE = """
+WITH moved AS (
+    UPDATE lane_position p SET next_offset = g.stop
+    FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::uuid[], $7::text[])
+        AS g(topic, partition, start, stop, topic_id, cluster_id)
+    WHERE p.topic = g.topic AND p.partition = g.partition AND p.lane = $1
+      AND p.next_offset = g.start AND p.topic_id = g.topic_id AND p.cluster_id = g.cluster_id
+    RETURNING 1
+), certified AS (
+    INSERT INTO certificate (lane, lane_seq, epoch, inlet, ranges, refs, counts, inputs_digest, effects_digest, reads_digest,
+                             previous, hash, applied_at, provenance_id)
+    VALUES ($1, $8, $9, $10, $11::jsonb, $12::jsonb, $13::jsonb, $14, $15, $16, $17, $18, $19, $20)
+), advanced AS (
+    UPDATE lane SET lane_seq = $8, chain = $18, published_seq = greatest(published_seq, $21), parked_rows = parked_rows + $22
+    WHERE lane = $1
+)
+SELECT count(*) FROM moved
+"""
+
+
+@lru_cache(maxsize=256)
+def read_rows(table: Table[Any]) -> str:
+    """Rows of a state table by keys; of a shared one, the rows of all lanes."""
+    columns = ", ".join(f"t.{quote(column.name)}" for column in table.columns)
+    keys = ", ".join(f"${i}::{column.pg_type}[]" for i, column in enumerate(table.key_columns, 1))
+    names = ", ".join(f"k{i}" for i in range(len(table.key)))
+    match = " AND ".join(f"t.{quote(name)} = g.k{i}" for i, name in enumerate(table.key))
+    return f"SELECT {columns}, t.lane, t.lane_seq FROM unnest({keys}) AS g({names}) JOIN {quote(table.name)} t ON {match}"
+
+
+@lru_cache(maxsize=256)
+def write_rows(table: Table[Any]) -> str:
+    """Insert rows of a table; a STATE or SHARED row replaces the one of its key. Arguments: columns, then stamps, as arrays."""
+    names = [column.name for column in table.columns]
+    types = [column.pg_type for column in table.columns] + list(STAMP_TYPES)
+    columns = ", ".join(quote(name) for name in (*names, *STAMP_COLUMNS))
+    arrays = ", ".join(f"${i}::{pg_type}[]" for i, pg_type in enumerate(types, 1))
+    insert = f"INSERT INTO {quote(table.name)} ({columns}) SELECT * FROM unnest({arrays})"
+    if table.mode is Mode.APPEND:
+        return insert
+    target = ", ".join(quote(name) for name in (*table.key, *(("lane",) if table.mode is Mode.SHARED else ())))
+    kept = set(table.key) | ({"lane"} if table.mode is Mode.SHARED else set())
+    updates = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in (*names, *STAMP_COLUMNS) if name not in kept)
+    return f"{insert} ON CONFLICT ({target}) DO UPDATE SET {updates}, recorded_at = now()"

@@ -1,0 +1,49 @@
+"""Every step at which a process can die, by name. The code reports each; a test may kill, freeze or fail there.
+
+Faults come only from FP_FAULTS, which settings refuse outside local_parity.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+
+
+class Step(StrEnum):
+    """Steps of the transaction, of the inlets and of ownership, in the order in which they happen (runtime.md)."""
+
+    FETCHED = "FETCHED"
+    DECODED = "DECODED"
+    TX_BEGUN = "TX_BEGUN"
+    LANE_LOCKED = "LANE_LOCKED"
+    DEDUPED = "DEDUPED"
+    STATE_READ = "STATE_READ"
+    EFFECTS_DECIDED = "EFFECTS_DECIDED"
+    EFFECTS_WRITTEN = "EFFECTS_WRITTEN"
+    BEFORE_COMMIT = "BEFORE_COMMIT"
+    COMMITTED = "COMMITTED"
+    OUTBOX_READ = "OUTBOX_READ"
+    PUBLISHED = "PUBLISHED"
+    MARKED = "MARKED"
+    TASK_RESERVED = "TASK_RESERVED"
+    TASK_CALLED = "TASK_CALLED"
+    COMMAND_RECEIVED = "COMMAND_RECEIVED"
+    COMMAND_COMMITTED = "COMMAND_COMMITTED"
+    TIMER_DUE = "TIMER_DUE"
+    CLAIMED = "CLAIMED"
+    RENEWED = "RENEWED"
+    DRAINED = "DRAINED"
+    RELEASED = "RELEASED"
+
+
+_hook: Callable[[Step], None] | None = None
+
+
+def install(hook: Callable[[Step], None] | None) -> None:
+    """Set what happens at a step; None for nothing."""
+    global _hook  # noqa: PLW0603  one process, one hook: a fault is a property of the process
+    _hook = hook
+
+
+def reached(step: Step) -> None:
+    """Report a step."""
+    if _hook is not None:
+        _hook(step)

@@ -1,0 +1,73 @@
+"""The service's connection pool and what the store must promise before anything is written to it."""
+
+import asyncpg
+from laws.headers import Provenance
+
+from spine.db import Db
+from spine.settings import Settings
+
+
+class UnsafeStoreError(Exception):
+    """The store can lose an acknowledged COMMIT, or is not the service's own."""
+
+
+async def open_pool(settings: Settings, service: str) -> asyncpg.Pool:
+    """A pool whose connections have the ordered timeouts. Raises UnsafeStoreError naming every reason."""
+    timeouts = settings.timeouts
+    pool = await asyncpg.create_pool(
+        settings.database_url.get_secret_value(),
+        min_size=1,
+        max_size=settings.pool_size,
+        # The client gives up a little after the server should have: a half-open connection must not hold a lane for ever.
+        command_timeout=timeouts.statement + 1.0,
+        server_settings={
+            "application_name": f"fp-{service}",
+            "lock_timeout": _ms(timeouts.lock),
+            "statement_timeout": _ms(timeouts.statement),
+            "idle_in_transaction_session_timeout": _ms(timeouts.idle_in_transaction),
+            "search_path": service,
+        },
+    )
+    async with pool.acquire() as connection:
+        reasons = await _unsafe(connection)
+    if reasons:
+        await pool.close()
+        raise UnsafeStoreError("; ".join(reasons))
+    return pool
+
+
+def _ms(seconds: float) -> str:
+    return str(round(seconds * 1000))
+
+
+async def _unsafe(connection: Db) -> list[str]:
+    wanted = {"fsync": ("on",), "full_page_writes": ("on",), "synchronous_commit": ("on", "remote_apply")}
+    reasons = []
+    for name, allowed in wanted.items():
+        value = await connection.fetchval("SELECT current_setting($1)", name)
+        if value not in allowed:
+            reasons.append(f"{name}={value}: an acknowledged COMMIT can vanish; set it to {' or '.join(allowed)}")
+    return reasons
+
+
+_PROVENANCE = """
+WITH known AS (
+    SELECT provenance_id FROM provenance
+    WHERE policy_rev = $1 AND bundle_id = $2 AND config_digest = $3 AND release_id = $4
+), added AS (
+    INSERT INTO provenance (policy_rev, bundle_id, config_digest, release_id)
+    SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT 1 FROM known)
+    ON CONFLICT (policy_rev, bundle_id, config_digest, release_id) DO NOTHING
+    RETURNING provenance_id
+)
+SELECT provenance_id FROM known UNION ALL SELECT provenance_id FROM added
+"""
+
+
+async def provenance_number(pool: asyncpg.Pool, provenance: Provenance) -> int:
+    """The number under which rows carry this provenance."""
+    number = await pool.fetchval(_PROVENANCE, *provenance)
+    if number is None:
+        # Another replica wrote the same row between the look and the insert: the next statement sees it.
+        number = await pool.fetchval(_PROVENANCE, *provenance)
+    return int(number)

@@ -1,0 +1,133 @@
+"""Tables of a service as declarations: the spine reads and writes them, the service's migrations create them.
+
+Columns are the fields of a msgspec struct: str -> text, int -> bigint, bool -> boolean, bytes -> bytea, hex fields of laws.fields ->
+bytea (16 or 32 raw bytes), each or None. Beside them every table has the stamp columns of STAMP_DDL.
+"""
+
+from enum import Enum, StrEnum
+from functools import cached_property
+from types import UnionType
+from typing import Any, Generic, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import asyncpg
+import msgspec
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+# Where a row comes from: lane and place in its order, the owner's epoch, the record (if it was one), the provenance (runtime.md, Rules).
+STAMP_COLUMNS = ("lane", "lane_seq", "epoch", "topic_id", "partition", "offset", "provenance_id", "trace_id")
+STAMP_TYPES = ("int", "bigint", "bigint", "uuid", "int", "bigint", "int", "bytea")
+STAMP_DDL = """
+    lane int NOT NULL,
+    lane_seq bigint NOT NULL,
+    epoch bigint NOT NULL,
+    topic_id uuid,
+    partition int,
+    "offset" bigint,
+    provenance_id int NOT NULL REFERENCES provenance,
+    trace_id bytea NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT now()
+"""
+
+
+class Mode(Enum):
+    """How rows of a table may change."""
+
+    STATE = "state"
+    """One row per key; the lane that owns the key rewrites it."""
+    APPEND = "append"
+    """A truth: rows are added and never changed; the service's role has no right to."""
+    SHARED = "shared"
+    """One row per (key, lane): a lane writes only its own and reads all of them. No lane waits for another."""
+
+
+class Column(NamedTuple):
+    """One column of a declaration."""
+
+    name: str
+    pg_type: str
+    is_hex: bool
+    enum: type[StrEnum] | None
+
+
+class Table(Generic[R]):
+    """Declaration of one table. `key` names the fields that identify a row; a STATE or SHARED key has one home lane."""
+
+    def __init__(self, name: str, row: type[R], key: tuple[str, ...], mode: Mode) -> None:
+        self.name = name
+        self.row = row
+        self.key = key
+        self.mode = mode
+
+    def __repr__(self) -> str:
+        return f"Table({self.name})"
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """Columns in field order. Raises TypeError, naming the field, for a type that has no column type."""
+        hints = get_type_hints(self.row, include_extras=True)
+        return tuple(_column(self.name, name, hints[name]) for name in self.row.__struct_fields__)
+
+    @cached_property
+    def key_columns(self) -> tuple[Column, ...]:
+        """The columns of the key, in key order."""
+        by_name = {column.name: column for column in self.columns}
+        return tuple(by_name[name] for name in self.key)
+
+    def key_of(self, row: R) -> tuple[Any, ...]:
+        """The key values of a row."""
+        return tuple(getattr(row, name) for name in self.key)
+
+    def to_sql(self, row: R) -> tuple[Any, ...]:
+        """Column values as asyncpg takes them."""
+        return tuple(_to_sql(column, getattr(row, column.name)) for column in self.columns)
+
+    def key_to_sql(self, key: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Key values as asyncpg takes them."""
+        return tuple(_to_sql(column, value) for column, value in zip(self.key_columns, key, strict=True))
+
+    def from_sql(self, record: asyncpg.Record) -> R:
+        """The struct of a fetched record."""
+        return self.row(**{column.name: _from_sql(column, record[column.name]) for column in self.columns})
+
+
+def quote(name: str) -> str:
+    """A column or table name for SQL; names come from declarations, and are checked here all the same."""
+    if not name.isidentifier():
+        raise ValueError(f"name={name!r} is no plain identifier: rename the field")
+    return f'"{name}"'
+
+
+_PLAIN = {str: "text", int: "bigint", bool: "boolean", bytes: "bytea"}
+
+
+def _column(table: str, name: str, hint: Any) -> Column:
+    metadata: tuple[Any, ...] = ()
+    if get_origin(hint) in (Union, UnionType):
+        (hint,) = (arg for arg in get_args(hint) if arg is not type(None))
+    if hasattr(hint, "__metadata__"):
+        metadata = hint.__metadata__
+        hint = hint.__origin__
+    if any(isinstance(meta, msgspec.Meta) and (meta.pattern or "").startswith("^[0-9a-f]{") for meta in metadata):
+        return Column(name, "bytea", True, None)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return Column(name, "text", False, hint)
+    if hint not in _PLAIN:
+        raise TypeError(f"table {table}, field {name}: {hint!r} has no column type; use str, int, bool, bytes, a hex field or a StrEnum")
+    return Column(name, _PLAIN[hint], False, None)
+
+
+def _to_sql(column: Column, value: Any) -> Any:
+    if value is None:
+        return None
+    if column.is_hex:
+        return bytes.fromhex(value)
+    return value.value if column.enum else value
+
+
+def _from_sql(column: Column, value: Any) -> Any:
+    if value is None:
+        return None
+    if column.is_hex:
+        return bytes(value).hex()
+    return column.enum(value) if column.enum else value

@@ -1,0 +1,169 @@
+"""Calls to the outside: RESERVED -> EXECUTING -> settled, each call between two transactions (runtime.md, Four inlets)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import asyncpg
+import msgspec
+import structlog
+
+from spine.deadline import Deadline
+from spine.faults import TRANSIENT_STORE
+from spine.ownership import Claim
+from spine.scheduled import decode_call
+from spine.service import Answer, Attempt, Cause, Task, TaskResult
+from spine.steps import Step, reached
+
+Outside = Callable[[str, bytes, Cause, Deadline], Awaitable[TaskResult]]
+
+_log = structlog.get_logger(__name__)
+
+# A row that is EXECUTING and not in this worker's hands was left by a dead owner or got no answer: it is asked about, not repeated.
+# FOR SHARE on the lane: a zombie must not begin calls, and must not hold up the batch of the owner longer than this statement.
+_RESERVE = """
+WITH mine AS (
+    SELECT 1 FROM lane WHERE lane = $1 AND epoch = $2 AND token = $3 FOR SHARE
+), picked AS (
+    SELECT p.kind, p.ref FROM pending p, mine
+    WHERE p.lane = $1 AND p.task_state IS NOT NULL AND p.due <= clock_timestamp() AND NOT (p.kind || '/' || p.ref) = ANY($4::text[])
+    ORDER BY p.due, p.ref LIMIT $5
+    FOR UPDATE OF p SKIP LOCKED
+)
+UPDATE pending p SET task_state = CASE p.task_state WHEN 'RESERVED' THEN 'EXECUTING' ELSE 'ASKING' END,
+                     attempt = p.attempt + CASE p.task_state WHEN 'RESERVED' THEN 1 ELSE 0 END,
+                     epoch = $2
+FROM picked WHERE p.lane = $1 AND p.kind = picked.kind AND p.ref = picked.ref
+RETURNING p.kind, p.ref, p.task_state, p.attempt, p.attempts, p.body, p.cap <= clock_timestamp() AS late
+"""
+
+_AGAIN = """
+UPDATE pending SET task_state = $4, due = clock_timestamp() + make_interval(secs => $5), attempts = $6
+WHERE lane = $1 AND kind = $2 AND ref = $3
+"""
+
+_NEXT_DUE = """
+SELECT extract(epoch FROM min(due) - clock_timestamp()) FROM pending
+WHERE lane = $1 AND task_state IS NOT NULL AND NOT (kind || '/' || ref) = ANY($2::text[])
+"""
+
+_ATTEMPTS_ENCODER = msgspec.msgpack.Encoder()
+_ATTEMPTS_DECODER = msgspec.msgpack.Decoder(tuple[Attempt, ...])
+
+# How long the runner sleeps when nothing is due: a wake-up always comes with new work, this only bounds a lost one.
+_IDLE = 1.0
+
+
+class TaskRunner:
+    """Runs the calls of one lane while this worker owns it. Settled answers go to `settled`, to be applied in the lane's order."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        claim: Claim,
+        tasks: Mapping[str, Task],
+        slots: asyncio.Semaphore,
+        settled: Callable[[str, Answer], None],
+    ) -> None:
+        self._pool = pool
+        self._claim = claim
+        self._tasks = tasks
+        self._slots = slots
+        self._settled = settled
+        self._wake = asyncio.Event()
+        self._calls: dict[str, asyncio.Task[None]] = {}
+
+    def wake(self) -> None:
+        """There may be calls to make."""
+        self._wake.set()
+
+    def done(self, task: str, ref: str) -> None:
+        """The answer is applied, or will never be: the row is free to be looked at again."""
+        self._calls.pop(f"{task}/{ref}", None)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls begun whose answer is not applied."""
+        return len(self._calls)
+
+    async def run(self) -> None:
+        """Make calls until cancelled."""
+        self._wake.set()
+        while True:
+            self._wake.clear()
+            try:
+                while await self._begin_some():
+                    pass
+                delay = await self._pool.fetchval(_NEXT_DUE, self._claim.lane, list(self._calls))
+            except TRANSIENT_STORE as error:
+                _log.warning("task.store_unavailable", lane=self._claim.lane, error=str(error))
+                delay = _IDLE
+            wait = _IDLE if delay is None else min(_IDLE, max(0.01, float(delay)))
+            try:
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def close(self, deadline: Deadline) -> None:
+        """Let running calls end within the deadline; the others stay EXECUTING and the next owner asks about them."""
+        running = [call for call in self._calls.values() if not call.done()]
+        if running:
+            await asyncio.wait(running, timeout=deadline.left)
+        for call in running:
+            call.cancel()
+
+    async def _begin_some(self) -> bool:
+        limit = 64
+        rows = await self._pool.fetch(_RESERVE, self._claim.lane, self._claim.epoch, self._claim.token, list(self._calls), limit)
+        if rows:
+            reached(Step.TASK_RESERVED)
+        for row in rows:
+            self._calls[f"{row['kind']}/{row['ref']}"] = asyncio.create_task(self._call(row))
+        return len(rows) == limit
+
+    async def _call(self, row: asyncpg.Record) -> None:
+        task = self._tasks[row["kind"]]
+        cause, request = decode_call(row["body"])
+        attempts = _ATTEMPTS_DECODER.decode(row["attempts"]) if row["attempts"] else ()
+        async with self._slots:
+            call = task.submit if row["task_state"] == "EXECUTING" else task.lookup
+            result = await _ask(call, row["ref"], request, cause, task.call_seconds)
+        reached(Step.TASK_CALLED)
+        attempts = (*attempts, Attempt(result.result, result.code))
+        final = _final(task, result, row)
+        if final is None:
+            await self._later(task, row, result, attempts)
+            return
+        self._settled(
+            task.name,
+            Answer(ref=row["ref"], result=final, request=request, attempts=attempts, cause=cause, body=result.body, code=result.code),
+        )
+
+    async def _later(self, task: Task, row: asyncpg.Record, result: TaskResult, attempts: tuple[Attempt, ...]) -> None:
+        # UNKNOWN stays EXECUTING: the next turn asks. ABSENT and RETRY are sure not to be done: the next turn may submit again.
+        state = "EXECUTING" if result.result == "UNKNOWN" else "RESERVED"
+        backoff = min(task.max_backoff, task.first_backoff * 2 ** max(0, len(attempts) - 1))
+        try:
+            await self._pool.execute(_AGAIN, self._claim.lane, row["kind"], row["ref"], state, backoff, _ATTEMPTS_ENCODER.encode(attempts))
+        except TRANSIENT_STORE as error:
+            # The row stays EXECUTING: it will be asked about, which is always safe.
+            _log.warning("task.not_rescheduled", lane=self._claim.lane, ref=row["ref"], error=str(error))
+        self.done(row["kind"], row["ref"])
+        self._wake.set()
+
+
+def _final(task: Task, result: TaskResult, row: asyncpg.Record) -> str | None:
+    if result.result in ("DONE", "REFUSED"):
+        return result.result
+    if result.result == "UNKNOWN":
+        return "UNCERTAIN" if row["late"] else None
+    return "EXHAUSTED" if row["attempt"] >= task.attempts else None
+
+
+async def _ask(call: Outside, ref: str, request: bytes, cause: Cause, seconds: float) -> TaskResult:
+    deadline = Deadline(seconds)
+    try:
+        async with asyncio.timeout(seconds):
+            return await call(ref, request, cause, deadline)
+    except Exception as error:  # whatever went wrong on the way, the outside may have done it
+        return TaskResult("UNKNOWN", code=type(error).__name__)

@@ -1,0 +1,226 @@
+"""The working memory of one transaction: what was read, what handlers see, what they decided."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+from laws.canonical import canonical_json
+from laws.headers import Provenance
+
+from spine.inputs import Input
+from spine.service import (
+    Anomaly,
+    Append,
+    Call,
+    Effect,
+    Emit,
+    Put,
+    ReadWaits,
+    Reply,
+    Settle,
+    Wait,
+    Waiting,
+)
+from spine.tables import Mode, Table
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+Key = tuple[Any, ...]
+
+
+class UndeclaredReadError(Exception):
+    """A handler read what its `reads` does not declare: the row was not fetched, and answering None would be a lie."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} was read but is not declared by the door's reads: add it there")
+
+
+class IllegalEffectError(Exception):
+    """A handler's effect breaks a rule of the contract."""
+
+
+class Versioned(NamedTuple):
+    """A row and where it was written: (lane, lane_seq)."""
+
+    row: Any
+    lane: int
+    lane_seq: int
+
+
+class Decided(NamedTuple):
+    """The effects of one input."""
+
+    item: Input
+    effects: tuple[Effect, ...]
+    read_sets: tuple[bytes, ...]
+
+
+class Turn:
+    """Implements `spine.service.State` for the handlers of one transaction."""
+
+    def __init__(self, lane: int, lane_seq: int, provenance: Provenance) -> None:
+        self._lane = lane
+        self._lane_seq = lane_seq
+        self._provenance = provenance
+        self._rows: dict[Table[Any], dict[Key, Versioned | None]] = {}
+        self._shared: dict[Table[Any], dict[Key, dict[int, Versioned]]] = {}
+        self._waits: dict[ReadWaits, dict[str, Waiting]] = {}
+        self._dirty: dict[Table[Any], dict[Key, tuple[Put, Input]]] = {}
+        self._looks: list[tuple[str, Key, list[Versioned]]] = []
+        self._keep_looks = False
+        self._read_sets: list[bytes] = []
+
+    # --- what the transaction fetched ---
+
+    def load(self, table: Table[Any], keys: Iterable[Key], rows: Iterable[Versioned]) -> None:
+        """Take the rows of `keys`; a key without a row is known to be absent."""
+        if table.mode is Mode.SHARED:
+            shared = self._shared.setdefault(table, {})
+            for key in keys:
+                shared.setdefault(key, {})
+            for versioned in rows:
+                shared[table.key_of(versioned.row)][versioned.lane] = versioned
+            return
+        plain = self._rows.setdefault(table, {})
+        for key in keys:
+            plain.setdefault(key, None)
+        for versioned in rows:
+            plain[table.key_of(versioned.row)] = versioned
+
+    def load_waits(self, wanted: Iterable[ReadWaits], found: Iterable[Waiting]) -> None:
+        """Take the waits of the wanted kinds and keys, oldest first."""
+        for read in wanted:
+            self._waits.setdefault(read, {})
+        for waiting in found:
+            self._waits[ReadWaits(waiting.kind, waiting.key)][waiting.ref] = waiting
+
+    # --- State ---
+
+    @property
+    def provenance(self) -> Provenance:
+        """Policy revision, bundle, config digest and release under which this runs."""
+        return self._provenance
+
+    def get(self, table: Table[R], *key: Any) -> R | None:
+        """The row of `key`, or None."""
+        try:
+            found = self._rows[table][key]
+        except KeyError:
+            raise UndeclaredReadError(f"{table.name}{key}") from None
+        self._looks.append((table.name, key, [found] if found else []))
+        return found.row if found else None
+
+    def all_lanes(self, table: Table[R], *key: Any) -> tuple[R, ...]:
+        """The rows of every lane, in lane order."""
+        found = self._shared_rows(table, key)
+        ordered = [found[lane] for lane in sorted(found)]
+        # What other lanes wrote can't be refolded from this lane's inputs: the read itself must be kept.
+        self._keep_looks = True
+        self._looks.append((table.name, key, ordered))
+        return tuple(versioned.row for versioned in ordered)
+
+    def own(self, table: Table[R], *key: Any) -> R | None:
+        """This lane's row of a shared table, or None."""
+        found = self._shared_rows(table, key).get(self._lane)
+        return found.row if found else None
+
+    def waits(self, kind: str, key: str) -> tuple[Waiting, ...]:
+        """The waits of a kind under a key, oldest first."""
+        try:
+            return tuple(self._waits[ReadWaits(kind, key)].values())
+        except KeyError:
+            raise UndeclaredReadError(f"waits({kind!r}, {key!r})") from None
+
+    def read_set(self) -> bytes:
+        """Canonical JSON of everything that this handler has read since it last asked."""
+        read_set = canonical_json(
+            [
+                [name, [_plain(part) for part in key], [[v.lane, v.lane_seq, _plain_row(v.row)] for v in versions]]
+                for name, key, versions in self._looks
+            ]
+        )
+        self._read_sets.append(read_set)
+        self._looks, self._keep_looks = [], False
+        return read_set
+
+    def _shared_rows(self, table: Table[Any], key: Key) -> dict[int, Versioned]:
+        try:
+            return self._shared[table][key]
+        except KeyError:
+            raise UndeclaredReadError(f"{table.name}{key}") from None
+
+    # --- running handlers ---
+
+    def decide(self, item: Input) -> Decided:
+        """Run the input's handler. Nothing of it is in this memory before `take`, so a handler that raises leaves no trace."""
+        self._looks, self._keep_looks, self._read_sets = [], False, []
+        if item.apply is None:
+            return Decided(item, (), ())
+        effects = tuple(item.apply(self))
+        for effect in effects:
+            self._check(effect)
+        if self._keep_looks:
+            self.read_set()
+        return Decided(item, effects, tuple(self._read_sets))
+
+    def take(self, decided: Decided) -> None:
+        """Make the effects of an input visible to the handlers after it."""
+        for effect in decided.effects:
+            self._take(effect, decided.item)
+
+    def _check(self, effect: Effect) -> None:
+        if isinstance(effect, Put) and effect.table.mode is Mode.APPEND:
+            raise IllegalEffectError(f"Put into {effect.table.name}: it is append-only, use Append")
+        if isinstance(effect, Append) and effect.table.mode is not Mode.APPEND:
+            raise IllegalEffectError(f"Append to {effect.table.name}: it is a state table, use Put")
+        if not isinstance(effect, Put | Append | Emit | Wait | Settle | Call | Anomaly | Reply):
+            raise IllegalEffectError(f"{type(effect).__name__} is no effect")
+
+    def _take(self, effect: Effect, item: Input) -> None:
+        if isinstance(effect, Put):
+            key = effect.table.key_of(effect.row)
+            versioned = Versioned(effect.row, self._lane, self._lane_seq)
+            self._dirty.setdefault(effect.table, {})[key] = (effect, item)
+            if effect.table.mode is Mode.SHARED:
+                self._shared.setdefault(effect.table, {}).setdefault(key, {})[self._lane] = versioned
+            else:
+                self._rows.setdefault(effect.table, {})[key] = versioned
+        elif isinstance(effect, Wait):
+            read = ReadWaits(effect.kind, effect.key)
+            if read in self._waits and item.event is not None:
+                waiting = Waiting(effect.kind, wait_ref(item), effect.key, item.event)
+                self._waits[read][waiting.ref] = waiting
+        elif isinstance(effect, Settle):
+            self._waits[ReadWaits(effect.waiting.kind, effect.waiting.key)].pop(effect.waiting.ref, None)
+
+    def dirty(self) -> list[tuple[Table[Any], list[tuple[Put, Input]]]]:
+        """State rows to write: tables by name, rows by key, so that no two transactions lock in another order."""
+        return [
+            (table, [rows[key] for key in sorted(rows, key=_sort_key)])
+            for table, rows in sorted(self._dirty.items(), key=lambda entry: entry[0].name)
+        ]
+
+
+def wait_ref(item: Input) -> str:
+    """The name of the wait of an input within its kind: its identity, so that no input waits twice."""
+    if item.event is None:
+        raise IllegalEffectError("Wait keeps the input's event, but a timer or an answer has none of its own")
+    identity = item.event.identity
+    return f"{identity.platform_run_id}/{identity.event_class}/{identity.event_id}"
+
+
+def row_bytes(table: Table[Any], row: Any) -> bytes:
+    """A row as it goes into digests."""
+    return canonical_json([table.name, _plain_row(row)])
+
+
+def _plain_row(row: Any) -> list[Any]:
+    return [_plain(getattr(row, name)) for name in row.__struct_fields__]
+
+
+def _plain(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _sort_key(key: Key) -> tuple[Any, ...]:
+    return tuple((part is None, part) for part in key)

@@ -1,0 +1,361 @@
+"""One process of a service: start, own lanes, drain on SIGTERM, survive SIGKILL (runtime.md, The lane)."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import asyncpg
+import structlog
+import uvicorn
+import uvloop
+from laws.canonical import canonical_json
+from laws.headers import Provenance
+from laws.reasons import Reason
+
+from spine.bus import BusError, TopicWatch, client_options, make_producer
+from spine.commands import CommandDoor
+from spine.deadline import Deadline
+from spine.emission import Emitter
+from spine.faults import TRANSIENT
+from spine.inputs import Decoder
+from spine.lane_worker import LaneWorker, new_worker_id
+from spine.lanes import lane_specs
+from spine.ownership import Ownership, Standing
+from spine.runtime import Runtime
+from spine.scheduled import Scheduled
+from spine.service import Service
+from spine.settings import PostureError, Settings, load_settings
+from spine.steps import Step, reached
+from spine.store import open_pool, provenance_number
+from spine.surface import build_app
+from spine.telemetry import Telemetry, configure_logs
+from spine.transaction import FencedError, LaneStoppedError, Law
+
+_log = structlog.get_logger(__name__)
+
+# Beats per lease: three may be lost before a lane is.
+_BEATS_PER_LEASE = 4
+# A lane is stopped this share of the lease before its end: what is in flight must be over when another may claim.
+_SAFETY = 0.2
+
+
+def bundle_id(service: Service) -> str:
+    """Digest (hex64) of what decides."""
+    return hashlib.sha256(canonical_json(dict(service.policy_content))).hexdigest()
+
+
+class Worker:
+    """Owns lanes of one service until told to stop."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._rt = runtime
+        self._specs = {spec.lane: spec for spec in lane_specs(runtime.service)}
+        self._lanes: dict[int, LaneWorker] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._standing: Standing | None = None
+        self._good_until = 0.0
+        self._changed = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._handing_over: asyncio.Task[None] | None = None
+
+    # --- what others see ---
+
+    def not_ready(self) -> list[str]:
+        """Why this worker can't do its work; empty when it can."""
+        reasons = [f"{source}: {reason}" for source, reason in sorted(self._rt.warnings.items())]
+        if self._stopping.is_set():
+            reasons.append("draining")
+        if self._standing is None:
+            reasons.append("has not joined yet: the store has not answered")
+        reasons += [f"lane {lane}: taking over" for lane, worker in sorted(self._lanes.items()) if not worker.ready]
+        return reasons
+
+    def progress(self) -> dict[str, Any]:
+        """This worker's share of /progress."""
+        for lane, worker in self._lanes.items():
+            for topic, lag in worker.lag().items():
+                self._rt.telemetry.lag.labels(str(lane), topic).set(lag)
+        return {
+            "service": self._rt.service.name,
+            "worker": self._rt.worker_id,
+            "owned": {
+                str(lane): {
+                    "epoch": worker.claim.epoch,
+                    "lane_seq": worker.lane_seq,
+                    "applied": worker.applied_total,
+                    "published": worker.publisher.published,
+                    "unpublished": worker.lane_seq - worker.publisher.acknowledged_seq,
+                    "positions": {topic: str(offset) for topic, offset in worker.next_offsets.items()},
+                    "lag_events": worker.lag(),
+                    "last_event_ts_utc": worker.last_event_ts,
+                    "calls_in_flight": worker.tasks.in_flight,
+                }
+                for lane, worker in sorted(self._lanes.items())
+            },
+            "tallies": dict(self._rt.telemetry.tallies),
+        }
+
+    def stop(self) -> None:
+        """Drain and end."""
+        self._stopping.set()
+        self._changed.set()
+
+    def told(self, payload: str) -> None:
+        """Another worker of the service says that something changed."""
+        kind, _, lane = payload.partition(":")
+        if kind == "outbox" and lane.isdigit() and int(lane) in self._lanes:
+            self._lanes[int(lane)].wake_publisher()
+        elif kind == "lane":
+            self._changed.set()
+
+    # --- life ---
+
+    async def run(self) -> None:
+        """Own lanes until `stop`; then drain within the drain budget, release, and leave."""
+        watchdog = asyncio.create_task(self._watch_lease())
+        listener = asyncio.create_task(self._listen())
+        joined = False
+        try:
+            while not self._stopping.is_set():
+                try:
+                    await self._beat()
+                    if not joined:
+                        await self._rt.ownership.join()
+                        joined = True
+                    self._rt.warnings.pop("lease", None)
+                except TRANSIENT as error:
+                    self._rt.warnings["lease"] = f"{type(error).__name__}: {error}"
+                    _log.warning("worker.beat_failed", error=f"{type(error).__name__}: {error}")
+                await self._pause()
+            await self._drain()
+        finally:
+            watchdog.cancel()
+            listener.cancel()
+
+    async def _pause(self) -> None:
+        self._changed.clear()
+        if self._stopping.is_set():
+            return
+        wait = self._rt.settings.timeouts.lease / _BEATS_PER_LEASE
+        if self._standing is not None and self._standing.next_expiry is not None and len(self._lanes) < self._standing.share:
+            wait = min(wait, max(0.02, self._standing.next_expiry + 0.01))
+        try:
+            async with asyncio.timeout(wait):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    async def _beat(self) -> None:
+        mine = sorted(self._lanes)
+        self._standing, self._good_until = await self._rt.ownership.renew(mine)
+        reached(Step.RENEWED)
+        for lane in mine:
+            if lane not in self._standing.kept and lane in self._tasks:
+                _log.warning("lane.lease_lost", lane=lane)
+                self._tasks[lane].cancel()
+        share = self._standing.share
+        if len(self._lanes) < share:
+            for claim in await self._rt.ownership.claim(share - len(self._lanes)):
+                worker = LaneWorker(self._rt, self._specs[claim.lane], claim)
+                self._lanes[claim.lane] = worker
+                self._tasks[claim.lane] = asyncio.create_task(self._own(worker))
+        elif len(self._lanes) > share and (self._handing_over is None or self._handing_over.done()):
+            self._handing_over = asyncio.create_task(self._hand_over(len(self._lanes) - share))
+        self._rt.telemetry.owned.set(len(self._lanes))
+
+    async def _hand_over(self, count: int) -> None:
+        """Give lanes above the fair share away, one at a time: no other lane stands still meanwhile."""
+        for lane in sorted(self._lanes, reverse=True)[:count]:
+            self._lanes[lane].drain()
+            await asyncio.wait([self._tasks[lane]])
+
+    async def _own(self, worker: LaneWorker) -> None:
+        lane, claim = worker.spec.lane, worker.claim
+        _log.info("lane.claimed", lane=lane, epoch=claim.epoch)
+        release = True
+        try:
+            await worker.run()
+        except asyncio.CancelledError:
+            # The lease is over or in doubt: another may own the lane, and releasing it would take it from them.
+            release = False
+            raise
+        except BaseException as error:
+            release = await self._ended_by(worker, error)
+        finally:
+            self._lanes.pop(lane, None)
+            self._tasks.pop(lane, None)
+            if release:
+                await self._release(lane)
+            _log.info("lane.left", lane=lane, epoch=claim.epoch, lane_seq=worker.lane_seq, released=release)
+
+    async def _ended_by(self, worker: LaneWorker, error: BaseException) -> bool:
+        cause = _first_cause(error)
+        lane = worker.spec.lane
+        if isinstance(cause, FencedError):
+            _log.warning("lane.fenced", lane=lane, epoch=worker.claim.epoch, detail=str(cause))
+            return False
+        if isinstance(cause, BusError):
+            _log.error("lane.stopped", lane=lane, reason=cause.reason, detail=str(cause))
+            self._rt.warnings[f"lane {lane} stopped"] = str(cause)
+            await self._rt.ownership.stop(worker.claim, str(cause))
+            return True
+        if isinstance(cause, LaneStoppedError):
+            _log.error("lane.stopped", lane=lane, detail=str(cause))
+            return True
+        _log.error("lane.failed", lane=lane, error=f"{type(cause).__name__}: {cause}", exc_info=cause)
+        self._rt.warnings[f"lane {lane}"] = f"{type(cause).__name__}: {cause}"
+        return True
+
+    async def _release(self, lane: int) -> None:
+        try:
+            await self._rt.ownership.release(lane)
+            reached(Step.RELEASED)
+        except TRANSIENT as error:
+            # The lease runs out by itself; nothing depends on this.
+            _log.warning("lane.release_failed", lane=lane, error=str(error))
+
+    async def _watch_lease(self) -> None:
+        """A worker that can't renew stops its lanes before their lease ends, by its own monotonic clock."""
+        margin = self._rt.settings.timeouts.lease * _SAFETY
+        while True:
+            await asyncio.sleep(margin / 4)
+            if self._tasks and time.monotonic() > self._good_until - margin:
+                _log.error("worker.lease_in_doubt", lanes=sorted(self._tasks), reason=Reason.LEASE_LOST)
+                for task in list(self._tasks.values()):
+                    task.cancel()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                connection = await asyncpg.connect(self._rt.settings.database_url.get_secret_value())
+            except TRANSIENT as error:
+                _log.warning("worker.listen_failed", error=str(error))
+                await asyncio.sleep(0.5)
+                continue
+            closed = asyncio.Event()
+            connection.add_termination_listener(lambda _, closed=closed: closed.set())
+            try:
+                await connection.add_listener(self._rt.ownership.channel, lambda *told: self.told(str(told[3])))
+                # What was said while nobody listened: look at everything once.
+                for worker in list(self._lanes.values()):
+                    worker.wake_publisher()
+                self._changed.set()
+                await closed.wait()
+            except TRANSIENT as error:
+                _log.warning("worker.listen_failed", error=str(error))
+            finally:
+                connection.terminate()
+
+    async def _drain(self) -> None:
+        deadline = Deadline(self._rt.settings.timeouts.drain)
+        for worker in self._lanes.values():
+            worker.drain()
+        if self._tasks:
+            _, late = await asyncio.wait(list(self._tasks.values()), timeout=deadline.left)
+            for task in late:
+                task.cancel()
+        try:
+            await self._rt.ownership.leave()
+            await self._rt.ownership.join()
+        except TRANSIENT as error:
+            _log.warning("worker.leave_failed", error=str(error))
+
+
+@contextlib.contextmanager
+def _no_signals() -> Iterator[None]:
+    yield
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def build_runtime(service: Service, settings: Settings) -> Runtime:
+    """Open everything that a worker needs. Raises the first dependency's own error."""
+    worker_id = new_worker_id()
+    configure_logs(service.name, worker_id)
+    provenance = Provenance(service.policy_rev, bundle_id(service), settings.config_digest(), settings.release_id)
+    pool = await open_pool(settings, service.name)
+    options = client_options(settings)
+    decoders = {group.name: Decoder(group) for group in service.groups}
+    tasks = {task.name: task for group in service.groups for task in group.tasks}
+    law = Law(
+        service.name,
+        Emitter(service.name, service.runtime_lane, settings.phase_id, provenance),
+        provenance,
+        await provenance_number(pool, provenance),
+        decoders,
+        tasks,
+    )
+    producer = make_producer(options)
+    await producer.start()
+    watch = TopicWatch(options)
+    await watch.start()
+    address = f"{settings.http_host}:{settings.http_port}"
+    return Runtime(
+        service=service,
+        settings=settings,
+        worker_id=worker_id,
+        pool=pool,
+        producer=producer,
+        watch=watch,
+        bus_options=options,
+        law=law,
+        decoders=decoders,
+        scheduled={group.name: Scheduled(group, decoders[group.name]) for group in service.groups},
+        ownership=Ownership(pool, worker_id, address, f"fp_{service.name}", settings.timeouts.lease),
+        telemetry=Telemetry(settings, service.name, worker_id),
+        task_slots=asyncio.Semaphore(settings.task_concurrency),
+    )
+
+
+async def close_runtime(runtime: Runtime) -> None:
+    """Close what `build_runtime` opened."""
+    if runtime.service.cleanup is not None:
+        await runtime.service.cleanup()
+    await runtime.producer.stop()
+    await runtime.watch.stop()
+    await runtime.pool.close()
+    runtime.telemetry.close()
+
+
+async def serve(service: Service, settings: Settings) -> None:
+    """One worker process: lanes and HTTP, until SIGTERM or SIGINT."""
+    runtime = await build_runtime(service, settings)
+    worker = Worker(runtime)
+    door = CommandDoor(runtime)
+    app = build_app(runtime, door, worker.progress, worker.not_ready)
+    server = uvicorn.Server(
+        uvicorn.Config(app, host=settings.http_host, port=settings.http_port, log_config=None, access_log=False, lifespan="off")
+    )
+    # uvicorn's own handlers would end the process before its lanes are drained.
+    server.capture_signals = _no_signals  # type: ignore[method-assign]
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stop)
+    http = asyncio.create_task(server.serve())
+    try:
+        await worker.run()
+    finally:
+        server.should_exit = True
+        await http
+        await close_runtime(runtime)
+
+
+def main(build: Callable[[Settings], Service]) -> None:
+    """Entry point of `python -m <service>`: settings, posture, one worker. Exit code 78 for settings that may not run."""
+    try:
+        settings = load_settings()
+    except PostureError as error:
+        sys.stderr.write(json.dumps({"event": "posture.refused", "reasons": error.reasons}) + "\n")
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(78) from None
+    uvloop.run(serve(build(settings), settings))

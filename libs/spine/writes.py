@@ -1,0 +1,300 @@
+"""The rows that one transaction writes: collected while handlers run, flushed set-based and sorted."""
+
+from datetime import datetime
+from typing import Any
+
+from laws.catalogue import CORRIDOR_ANOMALY
+from laws.contracts.audit import CorridorAnomaly, SubjectKey
+from laws.coordinates import OriginOffset
+from laws.event_classes import CLASS_BY_NUMBER, EventClass
+from laws.identity import pack_event_id, unpack_event_id
+from laws.ids import anomaly_event_id
+from laws.reasons import Reason
+from laws.verdicts import Verdict
+
+from spine import sql
+from spine.db import Db
+from spine.emission import STORED, OutboxRow
+from spine.encoding import encode_reply
+from spine.inputs import SOURCE_ENCODER, Inlet, Input
+from spine.judged import Judged, Place, place_of
+from spine.service import Anomaly, Append, Call, Emit, Put, Reply, Wait
+from spine.tables import Table
+from spine.turn import Turn, row_bytes
+
+Mark = tuple[int, ...]
+
+
+class Writes:
+    """Collects and flushes. `parts` holds what the certificate's digest of effects is made of."""
+
+    def __init__(
+        self,
+        connection: Db,
+        lane: int,
+        lane_seq: int,
+        epoch: int,
+        provenance_id: int,
+        at: datetime,
+    ) -> None:
+        self._connection = connection
+        self._at = at
+        self._stamp = (lane, lane_seq, epoch)
+        self._provenance_id = provenance_id
+        self.epoch = epoch
+        self.outbox: list[tuple[OutboxRow, Input]] = []
+        self.read_sets: list[tuple[bytes, bytes]] = []
+        self._appends: list[tuple[Append, Input]] = []
+        self._pending: list[tuple[str, str, str, float, float | None, str | None, int | None, str | None, bytes]] = []
+        self._settled: list[tuple[str, str]] = []
+        self._anomalies: list[tuple[tuple[Any, ...], Emit, Input]] = []
+        self._replies: list[tuple[Reply, Input]] = []
+        self.parts: list[bytes] = []
+
+    # --- collecting; undo takes back what an input that failed had collected ---
+
+    def _lists(self) -> tuple[list[Any], ...]:
+        return (self.outbox, self.read_sets, self._appends, self._pending, self._settled, self._anomalies, self._replies)
+
+    def mark(self) -> Mark:
+        """Where the lists stand now."""
+        return tuple(len(rows) for rows in self._lists())
+
+    def undo(self, mark: Mark) -> None:
+        """Drop everything collected since the mark."""
+        for rows, length in zip(self._lists(), mark, strict=True):
+            del rows[length:]
+
+    def append(self, effect: Append, item: Input) -> None:
+        """A row of an append-only table."""
+        self._appends.append((effect, item))
+
+    def emit(self, row: OutboxRow, item: Input) -> None:
+        """A record to publish."""
+        self.outbox.append((row, item))
+
+    def wait(self, effect: Wait, ref: str, until_offset: int | None, body: bytes) -> None:
+        """An input that waits."""
+        self._pending.append((effect.kind, ref, effect.key, effect.seconds, effect.cap, effect.until_read, until_offset, None, body))
+
+    def call(self, effect: Call, settle_seconds: float, body: bytes) -> None:
+        """A call to the outside, reserved with the transaction that asks for it."""
+        self._pending.append((effect.task, effect.ref, effect.ref, 0.0, settle_seconds, None, None, "RESERVED", body))
+
+    def settle(self, kind: str, ref: str) -> None:
+        """A pending row that is over."""
+        self._settled.append((kind, ref))
+
+    def reply(self, effect: Reply, item: Input) -> None:
+        """What the caller of a command is told."""
+        self._replies.append((effect, item))
+
+    def mismatch(self, judged: Judged, observer: str) -> None:
+        """The same identity with another payload hash: recorded with both hashes and both places, never applied."""
+        if judged.first_hash is None or judged.run_no is None:
+            raise ValueError(f"input {judged.item.ref} has no first sight to differ from")
+        subject = SubjectKey(judged.identity.platform_run_id, judged.identity.event_class.value, judged.identity.event_id)
+        self._anomaly(
+            judged.item,
+            judged.run_no,
+            subject,
+            Reason.PAYLOAD_HASH_MISMATCH,
+            judged.first_hash,
+            judged.payload_hash,
+            judged.first_place,
+            observer,
+            {},
+        )
+
+    def anomaly_of_policy(self, effect: Anomaly, run_no: int, item: Input, observer: str) -> None:
+        """An anomaly of the service's own judgement."""
+        self._anomaly(
+            item,
+            run_no,
+            effect.subject,
+            effect.reason,
+            effect.first_hash,
+            effect.other_hash,
+            (None, None, None),
+            observer,
+            effect.details,
+        )
+
+    def _anomaly(
+        self,
+        item: Input,
+        run_no: int,
+        subject: SubjectKey,
+        reason: Reason,
+        first_hash: bytes,
+        other_hash: bytes,
+        first: Place,
+        observer: str,
+        details: dict[str, str],
+    ) -> None:
+        source = item.source
+        place = source.coordinate if source else None
+        body = CorridorAnomaly(
+            reason_code=reason,
+            subject=subject,
+            observer=observer,
+            first_payload_hash=first_hash.hex(),
+            other_payload_hash=other_hash.hex(),
+            # An identity's copies are on one partition of one topic, so the first sight stands on the topic of this one.
+            first_ref=OriginOffset(place.cluster_id, str(first[0]), place.topic, first[1], str(first[2]))
+            if place and first[0] is not None
+            else None,
+            other_ref=place.ref() if place else None,
+            details=details,
+        )
+        event_id = anomaly_event_id(subject.platform_run_id, subject.event_class, subject.event_id, other_hash.hex(), observer)
+        number = EventClass(subject.event_class).number
+        row = (run_no, number, pack_event_id(subject.event_id), other_hash, first_hash, reason.value, *first, *place_of(item))
+        self._anomalies.append((row, Emit(CORRIDOR_ANOMALY, event_id, body), item))
+
+    # --- flushing ---
+
+    async def flush(self, turn: Turn, judged: list[Judged]) -> None:
+        """Write everything but anomalies and outbox, which come after: a new anomaly is published too."""
+        for table, rows in turn.dirty():
+            await self._write_rows(table, rows)
+        by_table: dict[Table[Any], list[tuple[Append, Input]]] = {}
+        for effect, item in self._appends:
+            by_table.setdefault(effect.table, []).append((effect, item))
+        for table, appended in sorted(by_table.items(), key=lambda entry: entry[0].name):
+            await self._write_rows(table, appended)
+        await self._flush_pending()
+        await self._flush_parked([entry for entry in judged if entry.verdict in (Verdict.PARKED, Verdict.POISON)])
+        await self._flush_inputs([entry.item for entry in judged if entry.item.inlet is not Inlet.RECORDS])
+        await self._flush_replies()
+        if self.read_sets:
+            await self._connection.execute(
+                sql.INSERT_READ_SETS,
+                *self._stamp,
+                list(range(len(self.read_sets))),
+                [digest for digest, _ in self.read_sets],
+                [body for _, body in self.read_sets],
+            )
+
+    async def _write_rows(self, table: Table[Any], rows: list[Any]) -> None:
+        effects: list[tuple[Put | Append, Input]] = rows
+        columns = list(zip(*(table.to_sql(effect.row) for effect, _ in effects), strict=True))
+        places = list(zip(*(place_of(item) for _, item in effects), strict=True))
+        size = len(effects)
+        traces = [_trace_id(effect, item) for effect, item in effects]
+        stamps = [[value] * size for value in self._stamp]
+        await self._connection.execute(sql.write_rows(table), *columns, *stamps, *places, [self._provenance_id] * size, traces)
+        self.parts.extend(row_bytes(table, effect.row) for effect, _ in effects)
+
+    async def _flush_pending(self) -> None:
+        gone = set(self._settled)
+        # A wait that is settled by a later input of the same transaction was never stored.
+        stored = [row for row in self._pending if (row[0], row[1]) not in gone]
+        settled = sorted(gone - {(row[0], row[1]) for row in self._pending})
+        if settled:
+            deleted = await self._connection.fetch(
+                sql.DELETE_PENDING, self._stamp[0], [kind for kind, _ in settled], [ref for _, ref in settled]
+            )
+            if len(deleted) != len(settled):
+                missing = sorted(set(settled) - {(row["kind"], row["ref"]) for row in deleted})
+                raise RuntimeError(f"pending rows {missing} were settled but are not there")
+            self.parts.extend(f"settle\n{kind}\n{ref}".encode() for kind, ref in settled)
+        if stored:
+            await self._connection.execute(sql.INSERT_PENDING, *self._stamp, self._at, *map(list, zip(*stored, strict=True)))
+            self.parts.extend(f"pending\n{row[0]}\n{row[1]}\n{row[2]}\n".encode() + row[8] for row in stored)
+
+    async def _flush_parked(self, parked: list[Judged]) -> None:
+        fresh = [(i, entry) for i, entry in enumerate(parked) if entry.item.parked_at is None]
+        if not fresh:
+            return
+        rows = [
+            (
+                i,
+                entry.item.key,
+                (entry.reason or Reason.INTERNAL_ERROR).value,
+                entry.detail[:2000],
+                entry.holds_key,
+                entry.identified,
+                entry.item.inlet.value,
+                entry.item.name,
+                SOURCE_ENCODER.encode(entry.item.source) if entry.item.source else entry.item.body,
+                entry.item.cause.correlation.platform_run_id if entry.item.cause else None,
+                entry.identity.event_class.number if entry.item.event else None,
+                entry.event_id if entry.item.event else None,
+                *place_of(entry.item),
+            )
+            for i, entry in fresh
+        ]
+        await self._connection.execute(sql.INSERT_PARKED, *self._stamp, self._provenance_id, *map(list, zip(*rows, strict=True)))
+        self.parts.extend(f"parked\n{row[2]}\n".encode() + row[8] for row in rows)
+
+    async def _flush_inputs(self, items: list[Input]) -> None:
+        if not items:
+            return
+        await self._connection.execute(
+            sql.INSERT_INPUTS,
+            *self._stamp,
+            list(range(len(items))),
+            [item.inlet.value for item in items],
+            [item.name for item in items],
+            [item.ref for item in items],
+            [item.body for item in items],
+        )
+
+    async def _flush_replies(self) -> None:
+        if not self._replies:
+            return
+        rows = []
+        for effect, item in self._replies:
+            if item.event is None or item.run_no is None:
+                raise RuntimeError(f"input {item.ref} is no command: nobody waits for its reply")
+            identity = item.event.identity
+            body = encode_reply(effect.body)
+            rows.append((item.run_no, identity.event_class.number, pack_event_id(identity.event_id), effect.status, body))
+        await self._connection.execute(sql.INSERT_REPLIES, *self._stamp, *map(list, zip(*rows, strict=True)))
+        self.parts.extend(f"reply\n{row[3]}\n".encode() + row[4] for row in rows)
+
+    async def flush_anomalies(self) -> list[tuple[Emit, Input]]:
+        """Write the anomalies; those that were not known before, to be published."""
+        if not self._anomalies:
+            return []
+        unique = {row[:4]: (row, emit, item) for row, emit, item in reversed(self._anomalies)}
+        ordered = [unique[key] for key in sorted(unique)]
+        stored = await self._connection.fetch(
+            sql.INSERT_ANOMALIES, *self._stamp, self._provenance_id, *map(list, zip(*(row for row, _, _ in ordered), strict=True))
+        )
+        new = {(row["run_no"], row["class_no"], bytes(row["event_id"]), bytes(row["other_hash"])) for row in stored}
+        self.parts.extend(f"anomaly\n{CLASS_BY_NUMBER[key[1]]}\n{unpack_event_id(key[2])}\n{key[3].hex()}".encode() for key in sorted(new))
+        return [(emit, item) for row, emit, item in ordered if row[:4] in new]
+
+    async def flush_outbox(self) -> None:
+        """Write the records to publish; last, so that everything to publish is known."""
+        if not self.outbox:
+            return
+        rows = [(i, *row[:STORED], *place_of(item)) for i, (row, item) in enumerate(self.outbox)]
+        await self._connection.execute(sql.INSERT_OUTBOX, *self._stamp, self._provenance_id, *map(list, zip(*rows, strict=True)))
+        self.parts.extend(
+            b"\n".join((row.topic.encode(), str(row.partition).encode(), row.key, row.headers, row.value)) for row, _ in self.outbox
+        )
+
+    @property
+    def tasks(self) -> int:
+        """Calls to the outside that this transaction asked for."""
+        return sum(1 for row in self._pending if row[7] is not None)
+
+    @property
+    def waits(self) -> int:
+        """Waits that this transaction began."""
+        return sum(1 for row in self._pending if row[7] is None)
+
+    @property
+    def replies(self) -> dict[int, tuple[int, bytes]]:
+        """Status and body by identity of the input object."""
+        return {id(item): (effect.status, encode_reply(effect.body)) for effect, item in self._replies}
+
+
+def _trace_id(effect: Put | Append, item: Input) -> bytes:
+    cause = effect.cause or item.cause
+    if cause is None:
+        raise RuntimeError(f"input {item.ref} has no cause: name the cause of the effect on {effect.table.name}")
+    return bytes.fromhex(cause.correlation.trace_id)

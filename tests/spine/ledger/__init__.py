@@ -1,0 +1,1 @@
+"""A small service that uses every door, for the spine's own tests."""
