@@ -27,9 +27,7 @@ _TRACE_ID: Final = r"(?!0{32})[0-9a-f]{32}"
 _SPAN_ID: Final = r"(?!0{16})[0-9a-f]{16}"
 _IS_TRACE_ID: Final = re.compile(_TRACE_ID).fullmatch
 _IS_SPAN_ID: Final = re.compile(_SPAN_ID).fullmatch
-_READ_TRACEPARENT: Final = re.compile(
-    rf"(?!ff)([0-9a-f]{{2}})-({_TRACE_ID})-({_SPAN_ID})-([0-9a-f]{{2}})(-.*)?", re.DOTALL
-).fullmatch
+_READ_TRACEPARENT: Final = re.compile(rf"(?!ff)([0-9a-f]{{2}})-({_TRACE_ID})-({_SPAN_ID})-([0-9a-f]{{2}})(-.*)?", re.DOTALL).fullmatch
 
 _KEY: Final = r"[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13}"
 # Printable ASCII but comma and equals sign, not ending in a blank.
