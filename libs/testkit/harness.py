@@ -142,7 +142,7 @@ class Process:
         self.port = port
         self.log = log
         self._argv = argv
-        self._environment = {**os.environ, **environment}
+        self.environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -165,7 +165,7 @@ class Process:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  our own interpreter and module
                 self._argv,
-                env=self._environment,
+                env={**os.environ, **self.environment},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -209,9 +209,11 @@ class Process:
                 await asyncio.sleep(0.03)
 
 
-def worker_process(site: Site, module: str, service: str, folder: Path, *, environment: dict[str, str] | None = None) -> Process:
+def worker_process(
+    site: Site, module: str, service: str, folder: Path, *, environment: dict[str, str] | None = None, port: int | None = None
+) -> Process:
     """A worker of `python -m <module>` on this site; its log goes to `folder`."""
-    port = free_port()
+    port = port or free_port()
     env = {**site.env(service, port), **(environment or {})}
     return Process(f"{service}:{port}", [sys.executable, "-m", module], env, port, folder / f"{service}-{port}.log")
 

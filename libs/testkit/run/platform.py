@@ -1,0 +1,221 @@
+"""Engines, topics, schemas and processes of one run."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib
+import json
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+from laws.ids import scenario_run_id
+from spine.deadline import Deadline
+from spine.service import Service
+from spine.settings import Settings
+from spine.tokens import issue
+
+from testkit.engines import EngineSet, attached, start
+from testkit.harness import Process, Site, free_port, new_site, worker_process
+from testkit.run.options import RunOptions
+from testkit.world import RunIds
+
+SERVICES = ("decision_fabric", "action_layer", "decision_log_audit", "case_trigger", "case_management", "label_store")
+
+# Importing takes a service about a second of CPU; nine processes on two busy cores start within this.
+_START_SECONDS = 90.0
+_API_KEY_BYTES = 24
+
+
+@dataclass
+class Platform:
+    """Everything that runs."""
+
+    engines: EngineSet
+    owned: bool
+    site: Site
+    run: RunIds
+    folder: Path
+    release_id: str
+    api_key: str
+    processes: dict[str, list[Process]] = field(default_factory=dict)
+
+    def token(self, principal: str) -> str:
+        """A bearer token of this run."""
+        return issue(self.site.token_secret, principal)
+
+    def url(self, service: str) -> str:
+        """Where the first process of a service answers."""
+        return f"http://127.0.0.1:{self.processes[service][0].port}"
+
+    def all_processes(self) -> list[Process]:
+        """Every process, in the order of starting."""
+        return [process for processes in self.processes.values() for process in processes]
+
+    async def stop(self) -> None:
+        """SIGTERM to every process, then the engines where this run started them."""
+        for process in self.all_processes():
+            process.terminate()
+        deadline = Deadline(20.0)
+        for process in self.all_processes():
+            if process.alive:
+                await process.ended(deadline)
+        if self.owned:
+            await asyncio.to_thread(self.engines.stop)
+
+
+def build_service(name: str, settings: Settings) -> Service:
+    """The declaration of a service, by its name."""
+    build: Callable[[Settings], Service] = importlib.import_module(f"{name}.app").build
+    return build(settings)
+
+
+def release_of(root: Path) -> str:
+    """What runs: the commit, and a digest of what differs from it; never a name that moves."""
+    commit = _git(root, "rev-parse", "--short=12", "HEAD")
+    if not commit:
+        return f"sources-{_digest_of_sources(root)}"
+    changes = _git(root, "diff", "HEAD")
+    return f"git-{commit}" if not changes else f"git-{commit}-{hashlib.sha256(changes.encode()).hexdigest()[:8]}"
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607  a fixed command
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _digest_of_sources(root: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(root.glob("*/*/**/*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+async def raise_platform(options: RunOptions, folder: Path, run: RunIds, say: Callable[[str], None]) -> Platform:
+    """Engines up, topics and schemas made, every process ready."""
+    engines = await asyncio.to_thread(attached)
+    owned = engines is None
+    if engines is None:
+        say("engines: starting Kafka, PostgreSQL and DynamoDB Local")
+        engines = await asyncio.to_thread(start)
+    root = Path(__file__).resolve().parents[3]
+    platform = Platform(engines, owned, await new_site(engines.endpoints), run, folder, release_of(root), secrets.token_hex(_API_KEY_BYTES))
+    try:
+        await _install(platform, say)
+        await _start(platform, options, say)
+    except BaseException:
+        await platform.stop()
+        raise
+    return platform
+
+
+async def _install(platform: Platform, say: Callable[[str], None]) -> None:
+    site = platform.site
+    site.environment["FP_RELEASE_ID"] = platform.release_id
+    say("topics: fourteen, from the catalogue")
+    await site.topics()
+    for name in SERVICES:
+        site.passwords[name] = secrets.token_hex(16)
+    say(f"schemas: {', '.join(SERVICES)}")
+    for name in SERVICES:
+        await site.install(build_service(name, site.settings(name)), platform_run_id=platform.run.platform_run_id)
+
+
+async def _start(platform: Platform, options: RunOptions, say: Callable[[str], None]) -> None:
+    site, folder = platform.site, platform.folder
+    logs = folder / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    provider = _provider(folder, options.seed)
+    provider.start()
+    site.environment["FP_PROVIDER_URL"] = f"http://127.0.0.1:{provider.port}"
+    label_store_port = free_port()
+    site.environment["FP_LABEL_STORE_URL"] = f"http://127.0.0.1:{label_store_port}"
+    edge = _edge(platform)
+    platform.processes = {"provider": [provider], "ingress": [edge]}
+    for name in SERVICES:
+        count = options.workers if name == "decision_fabric" else 1
+        workers = [_worker(platform, name, logs, label_store_port if name == "label_store" else None) for _ in range(count)]
+        platform.processes[name] = workers
+    edge.start()
+    for name in SERVICES:
+        for process in platform.processes[name]:
+            process.start()
+    say(f"processes: {sum(len(group) for group in platform.processes.values())} starting")
+    deadline = Deadline(_START_SECONDS)
+    await _edge_ready(edge, deadline)
+    await asyncio.gather(*(process.ready(deadline) for name in SERVICES for process in platform.processes[name]))
+
+
+def _worker(platform: Platform, name: str, logs: Path, port: int | None) -> Process:
+    spans = platform.folder / "spans"
+    spans.mkdir(exist_ok=True)
+    process = worker_process(platform.site, name, name, logs, port=port)
+    process.environment["FP_OTLP_FILE"] = str(spans / f"{name}-{process.port}.jsonl")
+    return process
+
+
+def _provider(folder: Path, seed: int) -> Process:
+    port = free_port()
+    argv = [
+        sys.executable,
+        "-m",
+        "testkit.provider",
+        "--port",
+        str(port),
+        "--journal",
+        str(folder / "provider.journal"),
+        "--seed",
+        str(seed),
+    ]
+    return Process("provider", argv, {}, port, folder / "logs" / "provider.log")
+
+
+def _edge(platform: Platform) -> Process:
+    port = free_port()
+    endpoints = platform.engines.endpoints
+    environment = {
+        "FP_ENV": "local_parity",
+        "FP_IG_RELEASE_ID": platform.release_id,
+        "FP_IG_ACTIVE_RUN": platform.run.platform_run_id,
+        "FP_IG_API_KEY_HASHES": hashlib.sha256(platform.api_key.encode()).hexdigest(),
+        "FP_IG_KAFKA_BOOTSTRAP": endpoints.kafka_bootstrap,
+        "FP_IG_KAFKA_SECURITY": "PLAINTEXT",
+        "FP_IG_TOPIC_PREFIX": platform.site.prefix,
+        "FP_IG_REGION": "local",
+        "FP_IG_DYNAMODB_ENDPOINT": endpoints.dynamodb_endpoint,
+        "FP_IG_IDEMPOTENCY_TABLE": f"{platform.site.database}-ig-idempotency",
+        "FP_IG_QUARANTINE_TABLE": f"{platform.site.database}-ig-quarantine",
+        "FP_IG_RATE_PROFILE": "scale",
+        # DynamoDB Local takes any credentials, and wants some.
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+    }
+    argv = [sys.executable, "-m", "ingress", "--port", str(port), "--ensure-tables"]
+    return Process("ingress", argv, environment, port, platform.folder / "logs" / "ingress.log")
+
+
+async def _edge_ready(edge: Process, deadline: Deadline) -> None:
+    async with aiohttp.ClientSession() as session:
+        while True:
+            deadline.check("the edge to be healthy")
+            if not edge.alive:
+                raise RuntimeError(f"the edge ended:\n{edge.log.read_text(errors='replace')[-2000:]}")
+            try:
+                async with session.get(f"http://127.0.0.1:{edge.port}/v1/ops/health") as answer:
+                    if answer.status == 200 and (await answer.json())["status"] == "GREEN":
+                        return
+            except (aiohttp.ClientError, json.JSONDecodeError):
+                pass  # not listening yet: the deadline bounds this
+            await asyncio.sleep(0.05)
+
+
+def new_run(seed: int) -> RunIds:
+    """Ids of a new run: never reused for a second attempt (domain.md 2.16)."""
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return RunIds(f"platform_{now}", scenario_run_id({"world": "testkit", "seed": str(seed)}))

@@ -1,0 +1,180 @@
+"""The producer: plays the world's bodies through the edge over HTTP until each has its final answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import aiohttp
+from spine.deadline import Deadline
+
+from testkit.run.answers import Answers, Place
+from testkit.run.options import ARRAY, IN_FLIGHT
+from testkit.world import Answer, Credential, EdgeKind, EdgeSend, Identity
+
+# Bodies that one request may carry together: readable JSON under a good credential.
+_IN_ARRAYS = frozenset(
+    {
+        EdgeKind.VALID,
+        EdgeKind.DUPLICATE,
+        EdgeKind.CHANGED_PAYLOAD,
+        EdgeKind.MISSING_PINS,
+        EdgeKind.UNKNOWN_TYPE,
+        EdgeKind.BAD_SCHEMA,
+        EdgeKind.UNKNOWN_FIELD,
+        EdgeKind.FOREIGN_RUN,
+    }
+)
+_MAX_ARRAY_BYTES = 900_000
+# A body that the edge can't settle within this is not a slow one; the run fails and says which.
+_SETTLE_SECONDS = 120.0
+_DECISIONS = {"ADMIT": Answer.ADMITTED, "DUPLICATE": Answer.DUPLICATE, "QUARANTINE": Answer.QUARANTINED}
+
+
+class Sender:
+    """Sends bodies in stream order. A second delivery of an event waits until its original has its final answer."""
+
+    def __init__(self, url: str, api_key: str, answers: Answers) -> None:
+        self._url = f"{url}/v1/ingest/push"
+        self._api_key = api_key
+        self._answers = answers
+        self._session: aiohttp.ClientSession | None = None
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._open: set[Identity] = set()
+        self._behind: dict[Identity, list[EdgeSend]] = {}
+        self._array: list[EdgeSend] = []
+        self._array_bytes = 0
+        self._requests: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Open the connections."""
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=IN_FLIGHT * 2))
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    @property
+    def unanswered(self) -> int:
+        """Bodies without a final answer."""
+        return self._answers.sent - sum(self._answers.counts.values())
+
+    async def send(self, step: EdgeSend) -> None:
+        """Take one body; returns when it is under way or waits behind its original."""
+        self._answers.sent += 1
+        await self._take(step)
+
+    async def _take(self, step: EdgeSend) -> None:
+        identity = step.identity
+        if step.kind is not EdgeKind.VALID and identity is not None and identity in self._open:
+            self._behind.setdefault(identity, []).append(step)
+            return
+        if step.kind not in _IN_ARRAYS:
+            await self._begin([step])
+            return
+        if self._array_bytes + len(step.envelope) > _MAX_ARRAY_BYTES:
+            await self.flush()
+        self._array.append(step)
+        self._array_bytes += len(step.envelope)
+        if step.kind is EdgeKind.VALID and identity is not None:
+            self._open.add(identity)
+        if len(self._array) >= ARRAY:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Send what is gathered."""
+        if self._array:
+            steps, self._array, self._array_bytes = self._array, [], 0
+            await self._begin(steps)
+
+    async def settle(self) -> None:
+        """Returns when every body has its final answer. Raises what a request raised."""
+        await self.flush()
+        while self._requests or self._array:
+            await asyncio.gather(*self._requests)
+            await self.flush()
+
+    def is_admitted(self, identity: Identity) -> bool:
+        """Whether the original of an injection stands on its topic."""
+        return identity in self._answers.places
+
+    async def _begin(self, steps: list[EdgeSend]) -> None:
+        await self._slots.acquire()
+        task = asyncio.create_task(self._until_final(steps))
+        self._requests.add(task)
+        task.add_done_callback(self._requests.discard)
+
+    async def _until_final(self, steps: list[EdgeSend]) -> None:
+        deadline = Deadline(_SETTLE_SECONDS)
+        pause = 0.05
+        freed: list[EdgeSend] = []
+        try:
+            while steps:
+                deadline.check(f"{len(steps)} bodies to get a final answer")
+                again, freed_now = self._sort(steps, await self._post(steps))
+                freed += freed_now
+                if again:
+                    self._answers.retries += len(again)
+                    await asyncio.sleep(pause)
+                    pause = min(1.0, pause * 2)
+                steps = again
+        finally:
+            self._slots.release()
+        for step in freed:
+            await self._take(step)
+
+    async def _post(self, steps: list[EdgeSend]) -> list[dict[str, Any]]:
+        if self._session is None:
+            raise RuntimeError("the sender is not started")
+        single = len(steps) == 1 and steps[0].kind not in _IN_ARRAYS
+        body = steps[0].envelope if single else b"[" + b",".join(_traced(step) for step in steps) + b"]"
+        headers = {"content-type": "application/json", **self._credential(steps[0])}
+        if single:
+            headers["traceparent"] = steps[0].traceparent
+        try:
+            async with self._session.post(self._url, data=body, headers=headers) as answer:
+                text = await answer.text()
+                status = answer.status
+        except aiohttp.ClientError:
+            # An answer that was lost says nothing: the same bodies are sent again.
+            return [{"status": 503} for _ in steps]
+        decoded = json.loads(text) if text else {}
+        if single or status != 200:
+            return [{**decoded, "status": status} for _ in steps]
+        return list(decoded["items"])
+
+    def _credential(self, step: EdgeSend) -> dict[str, str]:
+        if step.credential is Credential.MISSING:
+            return {}
+        return {"x-ig-api-key": self._api_key if step.credential is Credential.VALID else "wrong" * 8}
+
+    def _sort(self, steps: list[EdgeSend], items: list[dict[str, Any]]) -> tuple[list[EdgeSend], list[EdgeSend]]:
+        again: list[EdgeSend] = []
+        freed: list[EdgeSend] = []
+        for step, item in zip(steps, items, strict=True):
+            status = int(item["status"])
+            if status in (429, 503) or status >= 500:
+                again.append(step)
+                continue
+            answer = _DECISIONS.get(item.get("decision", ""), Answer.REJECTED)
+            reasons = item.get("reason_codes") or [""]
+            self._answers.final(step, answer, reasons[0], _place(item), item.get("quarantine_id"), status)
+            if step.identity is not None and step.kind is EdgeKind.VALID:
+                self._open.discard(step.identity)
+                freed += self._behind.pop(step.identity, [])
+        return again, freed
+
+
+def _traced(step: EdgeSend) -> bytes:
+    # In an array every event brings its own trace in its envelope; the request's header could carry only one.
+    return b'{"traceparent":"' + step.traceparent.encode() + b'",' + step.envelope[1:]
+
+
+def _place(item: dict[str, Any]) -> Place | None:
+    receipt = item.get("receipt")
+    if receipt is None:
+        return None
+    ref = receipt["eb_ref"]
+    return Place(ref["topic"], ref["partition"], int(ref["offset"]))
