@@ -1,0 +1,42 @@
+"""`python -m ingress --port N`: the edge behind a local HTTP adapter."""
+
+import argparse
+import sys
+
+import uvloop
+from pydantic import ValidationError
+from spine.settings import PostureError, Rung
+
+from ingress.edge import Edge
+from ingress.http_adapter import Adapter
+from ingress.logs import configure_logs
+from ingress.settings import EdgeSettings, load_settings
+from ingress.tables import ensure_tables
+
+
+async def _serve(settings: EdgeSettings, arguments: argparse.Namespace) -> None:
+    if arguments.ensure_tables:
+        if settings.env is not Rung.LOCAL_PARITY:
+            raise SystemExit(f"--ensure-tables: FP_ENV={settings.env}; only local_parity makes its own tables, Terraform makes the others")
+        await ensure_tables(settings.dynamodb_url, settings.region, settings.idempotency_table, settings.quarantine_table)
+    await Adapter(Edge(settings), arguments.host, arguments.port).serve()
+
+
+def main() -> None:
+    """Exit status 2 where the settings forbid to start, with every reason."""
+    parser = argparse.ArgumentParser(prog="python -m ingress", description="The ingress edge behind a local HTTP adapter.")
+    parser.add_argument("--port", type=int, required=True, help="0 takes a free one; the line on stdout says which")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--ensure-tables", action="store_true", help="make the two tables if they are missing (local_parity only)")
+    arguments = parser.parse_args()
+    configure_logs()
+    try:
+        settings = load_settings()
+    except (PostureError, ValidationError) as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
+    uvloop.run(_serve(settings, arguments))
+
+
+if __name__ == "__main__":
+    main()

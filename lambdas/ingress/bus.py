@@ -1,0 +1,255 @@
+"""The edge's side of the bus: where topics stand, publishing one record for certain or not at all, and looking for a copy.
+
+aiokafka's idempotent producer never gives a batch up: what timed out for us would still be sent minutes later, when somebody else
+has taken the event over. So the first publish that fails ends its producer, with its connections, and a new one takes its place.
+"""
+
+import asyncio
+import contextlib
+import ssl
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import structlog
+from laws.topics import AUDIT, Topic
+from spine.settings import KafkaSecurity
+
+from ingress.policy import DOORS
+from ingress.record import Record
+from ingress.settings import EdgeSettings
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaProducer
+    from spine.bus import TopicIdentity
+
+log = structlog.get_logger()
+
+TOPICS: tuple[Topic, ...] = (*dict.fromkeys(door.topic for door in DOORS.values() if door.topic is not None), AUDIT)
+"""Everything that the edge writes to."""
+
+# A failed connect is not repeated for every item of an array.
+_RECONNECT_EVERY_S = 0.5
+
+
+class BusError(Exception):
+    """The bus can't be reached, or is not as the catalogue says."""
+
+
+class PublishUnknownError(Exception):
+    """Nobody knows whether the record was or will be appended."""
+
+
+class Ack(NamedTuple):
+    """Where a record stands, and the time that its record carries (epoch milliseconds)."""
+
+    offset: int
+    timestamp_ms: int
+
+
+class Place(NamedTuple):
+    """A partition as the cluster names it now, and an offset below which nothing that is published from now on can stand."""
+
+    cluster_id: str
+    topic_id: uuid.UUID
+    low_water: int
+
+
+class Bus:
+    """One producer at a time, and what is known of the topics."""
+
+    def __init__(self, settings: EdgeSettings) -> None:
+        self._settings = settings
+        self._prefix = settings.topic_prefix
+        self._options: dict[str, Any] = {}
+        self._producer: AIOKafkaProducer | None = None
+        self._identities: dict[str, TopicIdentity] = {}
+        self._ends: dict[tuple[str, int], int] = {}
+        self._connecting = asyncio.Lock()
+        self._next_try = 0.0
+        self._last_error = ""
+        self._endings: set[asyncio.Task[None]] = set()
+
+    async def ensure(self) -> None:
+        """Connects if there is no producer. Raises BusError, at once if the last try was a moment ago."""
+        if self._producer is not None:
+            return
+        async with self._connecting:
+            if self._producer is not None:
+                return
+            if time.monotonic() < self._next_try:
+                raise BusError(self._last_error)
+            try:
+                async with asyncio.timeout(self._settings.publish_timeout_s):
+                    await self._connect()
+            except Exception as error:
+                # Whatever stands in the way (broker, DNS, token, a missing topic), the edge answers 503 and tries again.
+                self._last_error = f"{type(error).__name__}: {error}"
+                self._next_try = time.monotonic() + _RECONNECT_EVERY_S
+                raise BusError(self._last_error) from error
+
+    async def _connect(self) -> None:
+        from spine.bus import make_producer  # noqa: PLC0415 - 900 ms with what it imports
+
+        self._options = self._options or _client_options(self._settings)
+        await self.refresh()
+        ends = await self._read_ends()
+        request_timeout_ms = int(self._settings.publish_timeout_s * 1000)
+        producer = make_producer(self._options | {"request_timeout_ms": request_timeout_ms})
+        try:
+            await producer.start()
+        except BaseException:
+            await _end_at_once(producer)
+            raise
+        self._ends = ends
+        self._producer = producer
+
+    async def refresh(self) -> None:
+        """Asks who cluster and topics are. Raises BusError where they are not what the catalogue says, aiokafka's errors else."""
+        from spine.bus import TopicWatch  # noqa: PLC0415
+
+        self._options = self._options or _client_options(self._settings)
+        watch = TopicWatch(self._options)
+        try:
+            await watch.start()
+            found = await watch.identities([self._prefix + topic.name for topic in TOPICS])
+        finally:
+            await watch.stop()
+        identities = {name.removeprefix(self._prefix): identity for name, identity in found.items()}
+        for topic in TOPICS:
+            identity = identities.get(topic.name)
+            if identity is None:
+                raise BusError(f"topic {self._prefix}{topic.name} does not exist: topics are provisioned, never made by a producer")
+            if identity.partitions != topic.partitions:
+                raise BusError(f"topic {self._prefix}{topic.name} has {identity.partitions} partitions, not {topic.partitions}")
+        if self._identities and identities != self._identities:
+            log.warning("topics_changed", topics=sorted(n for n, i in identities.items() if self._identities.get(n) != i))
+            self._ends = {}  # a recreated topic starts at 0 again; what we knew of its ends would hide its first records
+        self._identities = identities
+
+    def place(self, topic: str, partition: int) -> Place:
+        """Where a record of `topic` (the catalogue's name) would go now. Call ensure() before."""
+        identity = self._identities[topic]
+        return Place(identity.cluster_id, identity.topic_id, self._ends.get((topic, partition), 0))
+
+    async def publish(self, record: Record) -> Ack:
+        """Appends the record and waits until all replicas have it. Raises PublishUnknownError; the producer ends with it."""
+        producer = self._producer
+        if producer is None:
+            raise PublishUnknownError("the producer ended before this record was handed to it")
+        try:
+            async with asyncio.timeout(self._settings.publish_timeout_s):
+                sent = await producer.send(
+                    self._prefix + record.topic,
+                    value=record.value,
+                    key=record.key,
+                    partition=record.partition,
+                    headers=record.headers,
+                )
+                done = await asyncio.shield(sent)
+        except Exception as error:
+            self._abandon(producer)
+            raise PublishUnknownError(f"{type(error).__name__}: {error}") from error
+        if done.offset < 0:
+            # The broker has the record and has forgotten where: only the log can tell.
+            raise PublishUnknownError("the broker knows the record and not its offset")
+        end = (record.topic, record.partition)
+        self._ends[end] = max(self._ends.get(end, 0), done.offset + 1)
+        return Ack(done.offset, done.timestamp)
+
+    async def find(
+        self, topic: str, partition: int, start: int, is_copy: Callable[[bytes | None, Sequence[tuple[str, bytes]]], bool]
+    ) -> Ack | None:
+        """The lowest record at or above `start`, up to the end that stands now, of which `is_copy(value, headers)` is true.
+
+        Raises BusError where the partition can't be read to its end in time.
+        """
+        from aiokafka import AIOKafkaConsumer, TopicPartition  # noqa: PLC0415
+        from aiokafka.errors import KafkaError  # noqa: PLC0415
+
+        where = TopicPartition(self._prefix + topic, partition)
+        consumer = AIOKafkaConsumer(**self._options, enable_auto_commit=False, auto_offset_reset="none")
+        try:
+            async with asyncio.timeout(self._settings.publish_timeout_s):
+                await consumer.start()
+                consumer.assign([where])
+                end = (await consumer.end_offsets([where]))[where]
+                # Retention may have taken what stood there; a copy would have gone with it.
+                position = max(start, (await consumer.beginning_offsets([where]))[where])
+                consumer.seek(where, position)
+                while position < end:
+                    for fetched in (await consumer.getmany(where, timeout_ms=200)).get(where, []):
+                        if fetched.offset < end and is_copy(fetched.value, fetched.headers):
+                            return Ack(fetched.offset, fetched.timestamp)
+                    position = await consumer.position(where)
+                return None
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise BusError(f"partition {partition} of {topic} could not be read: {type(error).__name__}: {error}") from error
+        finally:
+            await consumer.stop()
+
+    async def stop(self) -> None:
+        """Sends what is under way, then closes."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            try:
+                async with asyncio.timeout(self._settings.publish_timeout_s):
+                    await producer.stop()
+            except TimeoutError:
+                await _end_at_once(producer)
+        if self._endings:
+            await asyncio.wait(self._endings)
+
+    def _abandon(self, producer: "AIOKafkaProducer") -> None:
+        if self._producer is not producer:
+            return  # another record of the same producer failed first
+        self._producer = None
+        ending = asyncio.create_task(_end_at_once(producer))
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+
+    async def _read_ends(self) -> dict[tuple[str, int], int]:
+        from aiokafka import AIOKafkaConsumer, TopicPartition  # noqa: PLC0415
+
+        wanted = [TopicPartition(self._prefix + topic.name, index) for topic in TOPICS for index in range(topic.partitions)]
+        consumer = AIOKafkaConsumer(**self._options, enable_auto_commit=False)
+        try:
+            await consumer.start()
+            ends = await consumer.end_offsets(wanted)
+        finally:
+            await consumer.stop()
+        return {(where.topic.removeprefix(self._prefix), where.partition): end for where, end in ends.items()}
+
+
+async def _end_at_once(producer: "AIOKafkaProducer") -> None:
+    """Ends a producer so that nothing it holds is ever sent. Its public stop() would first send everything."""
+    from aiokafka.errors import ProducerClosed  # noqa: PLC0415
+
+    task = producer._sender.sender_task
+    if task is not None:
+        task.cancel()
+    producer._message_accumulator.fail_all(ProducerClosed())
+    producer._closed = True  # else its destructor reports a leak
+    await producer.client.close()
+    if task is not None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _client_options(settings: EdgeSettings) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap,
+        "client_id": f"fp-ig-{settings.release_id}",
+        "request_timeout_ms": int(settings.publish_timeout_s * 1000),
+    }
+    if settings.kafka_security is KafkaSecurity.SASL_IAM:
+        from spine.msk_iam import MskIamTokens  # noqa: PLC0415 - 500 ms, and not needed where the bus is plaintext
+
+        options |= {
+            "security_protocol": "SASL_SSL",
+            "sasl_mechanism": "OAUTHBEARER",
+            "sasl_oauth_token_provider": MskIamTokens(settings.kafka_region),
+            "ssl_context": ssl.create_default_context(),
+        }
+    return options

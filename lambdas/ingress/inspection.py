@@ -1,0 +1,255 @@
+"""From bytes to a candidate for admission, or the reason why not (domain.md 2.8, the steps before the store). Pure."""
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+from laws.canonical import canonical_json
+from laws.catalogue import EventType, Refusal, check_envelope
+from laws.contracts.world import LEAK_FIELDS
+from laws.envelope import Envelope
+from laws.headers import RUNTIME_LANES
+from laws.identity import Identity, dedupe_key
+from laws.payload_hash import payload_hash
+from laws.reasons import Reason
+from laws.strict_json import DUPLICATE_KEY, NUMBER_NOT_EXACT, StrictJsonError, parse_strict
+from laws.times import parse_instant
+from laws.topics import Topic
+
+from ingress.policy import DOORS
+
+# What strict reading refuses is an invalid envelope (domain.md 2.12); the second code says in what way.
+_FINER_CODES = {DUPLICATE_KEY: Reason.DUPLICATE_KEY, NUMBER_NOT_EXACT: Reason.NUMBER_NOT_EXACT}
+_MAX_SEED = 2**64 - 1
+_EXCERPT_CHARS = 64
+_MAX_VERSION_CHARS = 64  # laws.fields.SchemaVersion
+
+_CONTRACTS = {name: msgspec.json.Decoder(event_type.contract) for name, event_type in DOORS.items()}
+_AT = re.compile(r" - at `\$([^`]*)`\Z")
+_NAMED_FIELD = re.compile(r"(?:required|unknown) field `([^`]*)`")
+_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
+
+
+class Detail(msgspec.Struct, frozen=True):
+    """What is wrong, for the producer: which field, its value as it came (shortened), and what to do."""
+
+    field: str
+    value: str | int | float | bool | None
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """As much of an item as could be read. The whole item is `raw`; `head` is its envelope without the payload."""
+
+    raw: bytes
+    head: dict[str, Any] = field(default_factory=dict)
+    payload: bytes | None = None
+    event_type: EventType | None = None
+
+    def text(self, name: str) -> str:
+        """A field of the envelope, or "" where there is none that a key could hold."""
+        value = self.head.get(name)
+        return value[:256] if isinstance(value, str) else ""
+
+    @property
+    def event_class(self) -> str:
+        """The class, or "" while the type is not known."""
+        return self.event_type.event_class.value if self.event_type else ""
+
+    @property
+    def raw_digest(self) -> str:
+        """SHA-256 (hex64) of the item's bytes as they came: tells malformed bodies apart (domain.md 2.11)."""
+        return hashlib.sha256(self.raw).hexdigest()
+
+    @property
+    def payload_hash(self) -> str:
+        """The payload hash (hex64), or "" where type, version or payload is not known."""
+        version = self.head.get("schema_version")
+        # The hash keeps what it met of types and versions: one of a megabyte may not get that far.
+        lawful = version is None or (isinstance(version, str) and len(version) <= _MAX_VERSION_CHARS)
+        if self.event_type is None or self.payload is None or not lawful:
+            return ""
+        return payload_hash(self.event_type.name, self.payload, version).hex()
+
+
+class Refused(NamedTuple):
+    """An item that policy refuses. The first reason is the code of domain.md 2.12, others are finer."""
+
+    reasons: tuple[Reason, ...]
+    detail: Detail
+    known: Known
+
+
+class Candidate(NamedTuple):
+    """A lawful event, with everything derived from it that admission needs."""
+
+    known: Known
+    envelope: Envelope
+    event_type: EventType
+    topic: Topic
+    payload: bytes
+    identity: Identity
+    payload_hash: bytes
+    dedupe_key: str
+    key: bytes
+    partition: int
+
+
+def split(body: bytes) -> list[bytes] | Refused | None:
+    """The items of an array as they stand, None if the body is no array, or why the array can't be taken apart.
+
+    Apart first and read strictly then, so that a number which one item can't say does not refuse its neighbours.
+    """
+    if body.lstrip(b" \t\r\n")[:1] != b"[":
+        return None
+    try:
+        return [bytes(item) for item in msgspec.json.decode(body, type=list[msgspec.Raw])]
+    except (msgspec.DecodeError, RecursionError) as error:
+        detail = Detail("", None, f"send a JSON array of envelopes: {error}")
+        return Refused((Reason.ENVELOPE_INVALID, Reason.MALFORMED_JSON), detail, Known(body))
+
+
+def inspect(raw: bytes, active_run: str) -> Candidate | Refused:
+    """The candidate that one item is, or the first reason to refuse it."""
+    try:
+        document = parse_strict(raw)
+    except StrictJsonError as error:
+        reasons = (Reason.ENVELOPE_INVALID, _FINER_CODES.get(error.reason, Reason.MALFORMED_JSON))
+        return Refused(reasons, Detail(error.path, error.excerpt, _strict_advice(error)), Known(raw))
+    if not isinstance(document, dict):
+        return _invalid(Known(raw), "", document, "send one envelope as a JSON object")
+    head = {name: value for name, value in document.items() if name != "payload"}
+    has_payload = "payload" in document
+    payload_value = document.get("payload")
+    known = Known(raw, head, canonical_json(payload_value) if has_payload else None, _type_of(head))
+    try:
+        envelope = msgspec.convert(head, Envelope)
+    except msgspec.ValidationError as error:
+        name, value = _place(error, head)
+        return _invalid(known, name, value, _message(error))
+    if has_payload and not isinstance(payload_value, dict):
+        return _invalid(known, "payload", payload_value, "send the payload as a JSON object")
+    if fault := _beyond_the_schema(envelope):
+        return _invalid(known, *fault)
+    checked = check_envelope(envelope)
+    if isinstance(checked, Refusal):
+        return _refused(known, checked.reason, checked.field, checked.value, checked.advice)
+    if envelope.platform_run_id != active_run:
+        advice = f"the active run is {active_run}: send events of that run"
+        return _refused(known, Reason.RUN_UNKNOWN, "platform_run_id", envelope.platform_run_id, advice)
+    return _of_type(checked, known, envelope, payload_value)
+
+
+def _of_type(event_type: EventType, known: Known, envelope: Envelope, payload: Any) -> Candidate | Refused:
+    topic = event_type.topic
+    if topic is None or event_type.name not in DOORS:
+        advice = f"this type has a writer of its own; the edge takes {', '.join(DOORS)}"
+        return _refused(known, Reason.EVENT_TYPE_NOT_ALLOWED, "event_type", event_type.name, advice)
+    if known.payload is None:
+        return _refused(known, Reason.SCHEMA_FAIL, "payload", None, "send a payload after the contract of the type")
+    if leaks := sorted(LEAK_FIELDS & payload.keys()):
+        advice = "truth and future-derived columns may not enter a live lane: strip them at the source"
+        return _refused(known, Reason.SCHEMA_FAIL, f"payload.{leaks[0]}", payload[leaks[0]], advice)
+    try:
+        body = _CONTRACTS[event_type.name].decode(known.payload)
+    except msgspec.ValidationError as error:
+        name, value = _place(error, payload)
+        return _refused(known, Reason.SCHEMA_FAIL, f"payload.{name}" if name else "payload", value, _message(error))
+    if (ts_utc := getattr(body, "ts_utc", None)) is not None and not _in_calendar(ts_utc):
+        return _refused(known, Reason.SCHEMA_FAIL, "payload.ts_utc", ts_utc, "no calendar has this date")
+    digest = payload_hash(event_type.name, known.payload, envelope.schema_version)
+    key = topic.key.key_of(envelope.event_id, payload)
+    if key is None:
+        wanted = " or ".join("+".join(".".join(path) for path in paths) for paths in topic.key.alternatives)
+        return _refused(known, Reason.PARTITION_KEY_MISSING, "payload", None, f"the bus key is made of {wanted}")
+    assert envelope.platform_run_id is not None  # check_envelope: every type of DOORS requires the pin
+    identity = Identity(envelope.platform_run_id, event_type.event_class, envelope.event_id)
+    return Candidate(
+        known,
+        envelope,
+        event_type,
+        topic,
+        known.payload,
+        identity,
+        digest,
+        dedupe_key(identity),
+        key,
+        topic.partition(key),
+    )
+
+
+def _type_of(head: dict[str, Any]) -> EventType | None:
+    name = head.get("event_type")
+    return DOORS.get(name) if isinstance(name, str) else None
+
+
+def _beyond_the_schema(envelope: Envelope) -> tuple[str, Any, str] | None:
+    """What patterns can't say, and what a consumer behind the edge would stumble over."""
+    for name in ("ts_utc", "emitted_at_utc"):
+        moment = getattr(envelope, name)
+        if moment is not None and not _in_calendar(moment):
+            return name, moment, "no calendar has this date"
+    if envelope.seed is not None and int(envelope.seed) > _MAX_SEED:
+        return "seed", envelope.seed, f"a seed is at most {_MAX_SEED}"
+    if envelope.runtime_lane is not None and envelope.runtime_lane not in RUNTIME_LANES:
+        return "runtime_lane", envelope.runtime_lane, f"leave it out, or send one of {', '.join(sorted(RUNTIME_LANES))}"
+    return None
+
+
+def _in_calendar(moment: str) -> bool:
+    try:
+        parse_instant(moment)
+    except ValueError:
+        return False
+    return True
+
+
+def _invalid(known: Known, name: str, value: Any, advice: str) -> Refused:
+    return _refused(known, Reason.ENVELOPE_INVALID, name, value, advice)
+
+
+def _refused(known: Known, reason: Reason, name: str, value: Any, advice: str) -> Refused:
+    return Refused((reason,), Detail(name, shown(value), advice), known)
+
+
+def shown(value: Any) -> str | int | float | bool | None:
+    """A value as a producer recognises it: scalars as they are, texts shortened, containers by their size."""
+    if isinstance(value, dict):
+        return f"object of {len(value)}"
+    if isinstance(value, list):
+        return f"array of {len(value)}"
+    if isinstance(value, str) and len(value) > _EXCERPT_CHARS:
+        return value[:_EXCERPT_CHARS] + "..."
+    assert value is None or isinstance(value, str | int | float | bool)
+    return value
+
+
+def _place(error: msgspec.ValidationError, document: Any) -> tuple[str, Any]:
+    """Which field of `document` an error of msgspec is about, and its value (None where it is missing)."""
+    text = str(error)
+    at = _AT.search(text)
+    steps: list[str | int] = [int(index) if index else name for name, index in _STEP.findall(at[1] if at else "")]
+    if named := _NAMED_FIELD.search(text):
+        steps.append(named[1])
+    value = document
+    for step in steps:
+        if isinstance(value, dict):
+            value = value.get(step)
+        else:
+            value = value[step] if isinstance(value, list) and isinstance(step, int) and step < len(value) else None
+    return ".".join(map(str, steps)), value
+
+
+def _message(error: msgspec.ValidationError) -> str:
+    return _AT.sub("", str(error))
+
+
+def _strict_advice(error: StrictJsonError) -> str:
+    if error.reason == NUMBER_NOT_EXACT:
+        return "no double has this value: send it as a string, or with fewer digits"
+    if error.reason == DUPLICATE_KEY:
+        return "send every key of an object once"
+    return f"send JSON after RFC 8259 in UTF-8: {error.reason}" + (f" at byte {error.offset}" if error.offset is not None else "")

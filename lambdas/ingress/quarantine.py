@@ -1,0 +1,163 @@
+"""Refused items, kept before anybody is told (domain.md 2.7, 2.12). One row a refusal; a retry of the same item adds nothing."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+from laws.canonical import canonical_json
+from laws.ids import quarantine_id
+
+from ingress.anomaly import Mismatch
+from ingress.dynamodb import ConditionFailedError, DynamoDB, StoreError
+from ingress.inspection import Known, Refused
+from ingress.receipt import current_policy_rev
+from ingress.row import Item, binary, number, text
+from ingress.settings import POLICY_REV
+from ingress.tables import PENDING_INDEX
+
+# A DynamoDB item holds 400 KB. A lawful payload is below 2 KB; of anything longer the start and the digest are evidence enough.
+MAX_BODY_BYTES = 65_536
+MAX_ENVELOPE_BYTES = 65_536
+
+_PENDING = "1"  # the one partition of the sparse index; mismatches are rare
+
+_MISMATCH = msgspec.json.Decoder(Mismatch)
+
+
+class Kept(NamedTuple):
+    """A refusal that is durable; `pending` is the mismatch whose anomaly is not on the bus yet."""
+
+    quarantine_id: str
+    pending: Mismatch | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a record says about the edge that refused."""
+
+    environment: str
+    release_id: str
+    config_digest: str
+
+
+def id_of(refused: Refused) -> str:
+    """The quarantine_id: scoped by what is known of the identity, and by payload hash or raw digest."""
+    known = refused.known
+    digest = known.payload_hash or known.raw_digest
+    reasons = [reason.value for reason in refused.reasons]
+    return quarantine_id(known.text("platform_run_id"), known.event_class, known.text("event_id"), digest, reasons)
+
+
+class Quarantine:
+    """The quarantine table. Methods raise ingress.dynamodb.StoreError; without the row there is no QUARANTINE, only a retry."""
+
+    def __init__(self, store: DynamoDB, table: str, scene: Scene) -> None:
+        self._store = store
+        self._table = table
+        self._scene = scene
+
+    async def keep(self, refused: Refused, received_at_utc: str, principal: str, mismatch: Mismatch | None = None) -> Kept:
+        """Writes the record if it is new. Where it stands already, what stood first counts, the mismatch included."""
+        name = mismatch.quarantine_id if mismatch else id_of(refused)
+        item = self._item(name, refused, received_at_utc, principal)
+        if mismatch is not None:
+            item["mismatch"] = text(msgspec.json.encode(mismatch).decode())
+            item["anomaly_published"] = {"BOOL": False}
+            item["anomaly_pending"] = text(_PENDING)
+        request = {
+            "TableName": self._table,
+            "Item": item,
+            "ConditionExpression": "attribute_not_exists(quarantine_id)",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        try:
+            await self._store.call("PutItem", request)
+        except ConditionFailedError as lost:
+            if lost.item is None:
+                raise StoreError("PutItem: the store refused the condition and did not say what stands there") from lost
+            return Kept(name, _pending(lost.item))
+        return Kept(name, mismatch)
+
+    async def pending(self) -> AsyncIterator[Mismatch]:
+        """The mismatches whose anomaly is not on the bus yet, as far as the index knows."""
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "IndexName": PENDING_INDEX,
+            "KeyConditionExpression": "anomaly_pending = :pending",
+            "ExpressionAttributeValues": {":pending": text(_PENDING)},
+        }
+        while True:
+            page = await self._store.call("Query", request)
+            for item in page["Items"]:
+                mismatch = _pending(item)
+                if mismatch is not None:
+                    yield mismatch
+            if "LastEvaluatedKey" not in page:
+                return
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    async def mark_published(self, quarantine: str) -> None:
+        """Notes that the bus has acknowledged the anomaly of this record."""
+        request = {
+            "TableName": self._table,
+            "Key": {"quarantine_id": text(quarantine)},
+            "UpdateExpression": "SET anomaly_published = :yes REMOVE anomaly_pending",
+            "ConditionExpression": "attribute_exists(quarantine_id)",
+            "ExpressionAttributeValues": {":yes": {"BOOL": True}},
+        }
+        try:
+            await self._store.call("UpdateItem", request)
+        except ConditionFailedError:
+            return  # an operator removed the record meanwhile; an update would make a row of one column
+
+    def _item(self, name: str, refused: Refused, received_at_utc: str, principal: str) -> Item:
+        known, detail, scene = refused.known, refused.detail, self._scene
+        item: Item = {
+            "quarantine_id": text(name),
+            "decision": text("QUARANTINE"),
+            "reason_codes": {"L": [text(reason.value) for reason in refused.reasons]},
+            "received_at_utc": text(received_at_utc),
+            "detail": text(msgspec.json.encode(detail).decode()),
+            "policy_rev": text(msgspec.json.encode(current_policy_rev(POLICY_REV)).decode()),
+            "actor_id": text(principal),
+            "environment": text(scene.environment),
+            "service_release_id": text(scene.release_id),
+            "run_config_digest": text(scene.config_digest),
+            "raw_sha256": text(known.raw_digest),
+        }
+        pins = ("platform_run_id", "scenario_run_id", "manifest_fingerprint", "event_id", "event_type")
+        item |= {pin: text(known.text(pin)) for pin in pins if known.text(pin)}
+        if known.event_class:
+            item["event_class"] = text(known.event_class)
+        if known.payload_hash:
+            item["payload_hash"] = text(known.payload_hash)
+        return item | _bodies(known)
+
+
+def _bodies(known: Known) -> Item:
+    """Envelope and payload apart where the item could be read, its bytes as they came where not; each with its true size."""
+    if not known.head:
+        return _bounded("raw_body", known.raw)
+    item: Item = {}
+    envelope = canonical_json(known.head)
+    if len(envelope) <= MAX_ENVELOPE_BYTES:
+        item["envelope"] = text(envelope.decode())
+    if known.payload is not None:
+        item |= _bounded("payload", known.payload)
+    return item
+
+
+def _bounded(name: str, body: bytes) -> Item:
+    return {
+        name: binary(body[:MAX_BODY_BYTES]),
+        f"{name}_bytes": number(len(body)),
+        f"{name}_sha256": text(hashlib.sha256(body).hexdigest()),
+    }
+
+
+def _pending(item: Item) -> Mismatch | None:
+    if "mismatch" not in item or item["anomaly_published"]["BOOL"]:
+        return None
+    return _MISMATCH.decode(item["mismatch"]["S"])

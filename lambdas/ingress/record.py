@@ -1,0 +1,75 @@
+"""The record that an admitted event becomes: canonical bytes, headers, partition (architecture.md, settled questions). Pure."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from laws.envelope import encode_envelope
+from laws.headers import Correlation, Provenance
+from laws.trace_context import TraceContext, child, continue_or_start, derive_span_id, derive_trace_id, parse_traceparent
+
+from ingress.inspection import Candidate
+from ingress.policy import WRITER
+
+
+class Record(NamedTuple):
+    """One record to publish. `topic` is the catalogue's name."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+class Caller(NamedTuple):
+    """What a request says about where it comes from."""
+
+    traceparent: str | None
+    tracestate: str | None
+    principal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What this edge adds to every event that goes through it."""
+
+    phase_id: str
+    provenance: Provenance
+    trace_sample_ratio: float
+
+    def record(self, candidate: Candidate, caller: Caller) -> tuple[Record, Correlation]:
+        """The record of a candidate. What the producer said stays; phase, lane and trace are added where they are missing."""
+        envelope = candidate.envelope
+        context = self._context(candidate, caller)
+        parent = context.traceparent
+        assert envelope.platform_run_id is not None
+        assert envelope.scenario_run_id is not None  # check_envelope: every type of the edge requires both pins
+        correlation = Correlation(
+            traceparent=child(parent, derive_span_id(parent.trace_id, WRITER, envelope.event_id)).header(),
+            tracestate=context.tracestate.header(),
+            platform_run_id=envelope.platform_run_id,
+            scenario_run_id=envelope.scenario_run_id,
+            phase_id=envelope.phase_id or self.phase_id,
+            event_id=envelope.event_id,
+            runtime_lane=envelope.runtime_lane or WRITER,
+        )
+        fields = candidate.known.head | {
+            "phase_id": correlation.phase_id,
+            "runtime_lane": correlation.runtime_lane,
+            "traceparent": correlation.traceparent,
+            "tracestate": correlation.tracestate or None,
+        }
+        value = encode_envelope(fields, candidate.payload)
+        headers = [*correlation.headers(), *self.provenance.headers()]
+        return Record(candidate.topic.name, candidate.partition, candidate.key, value, headers), correlation
+
+    def _context(self, candidate: Candidate, caller: Caller) -> TraceContext:
+        """The event's own trace before that of the request, which may carry a hundred events; else one derived from the event."""
+        envelope = candidate.envelope
+        for traceparent, tracestate in ((envelope.traceparent, envelope.tracestate), (caller.traceparent, caller.tracestate)):
+            if parse_traceparent(traceparent) is not None:
+                return continue_or_start(traceparent, tracestate, str, sampled=False)
+        run, event_class, event_id = candidate.identity
+        trace_id = derive_trace_id(run, event_class.value, event_id)
+        sampled = int(trace_id[:8], 16) < self.trace_sample_ratio * 2**32
+        return continue_or_start(None, None, lambda: trace_id, sampled)

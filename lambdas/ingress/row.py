@@ -1,0 +1,145 @@
+"""The admission row: what the edge knows of one identity, and its form in DynamoDB (domain.md 2.9)."""
+
+import base64
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, NamedTuple, TypeAlias
+
+from laws.coordinates import Coordinate
+
+Item: TypeAlias = dict[str, dict[str, Any]]
+"""Typed attributes as DynamoDB's protocol writes them: {"name": {"S": ".."}}. Numbers are decimal texts, bytes are base64."""
+
+
+class State(StrEnum):
+    """States of a row (domain.md 2.8). Absent, then in flight, then admitted; ambiguous while nobody knows if it was appended."""
+
+    PUBLISH_IN_FLIGHT = "PUBLISH_IN_FLIGHT"
+    PUBLISH_AMBIGUOUS = "PUBLISH_AMBIGUOUS"
+    ADMITTED = "ADMITTED"
+
+
+class AdmissionRow(NamedTuple):
+    """One row. It is the receipt as well: everything that a receipt says and can't be derived is a column.
+
+    Times are epoch milliseconds. The columns from `lease_owner` on stand only while the row is not admitted, those before
+    them from `offset` on only when it is.
+    """
+
+    dedupe_key: str
+    state: State
+    platform_run_id: str
+    event_class: str
+    event_id: str
+    ts_utc: str
+    manifest_fingerprint: bytes
+    scenario_run_id: bytes
+    payload_hash: bytes
+    partition_key: bytes
+    cluster_id: str
+    topic_id: bytes
+    topic: str
+    partition: int
+    policy_rev: str
+    config_digest: bytes
+    release_id: str
+    ttl_epoch: int
+    offset: int | None = None
+    published_at_ms: int | None = None
+    admitted_at_ms: int | None = None
+    # Who may settle the row: a fresh nonce for every attempt, so that a sender whose put was repeated knows its own row.
+    lease_owner: bytes | None = None
+    lease_until_ms: int | None = None
+    attempt: int | None = None
+    # No copy of this event stands below it: the end of the partition, as last seen before the first attempt.
+    low_water: int | None = None
+    # Offsets of copies that a sender appended after it had lost the row; consumers drop them as duplicates.
+    second_copies: tuple[int, ...] = ()
+
+    @property
+    def origin(self) -> Coordinate | None:
+        """eb_ref: where the event stands; None before it is admitted."""
+        if self.offset is None:
+            return None
+        topic_id = self.topic_id.hex()
+        dashed = "-".join((topic_id[:8], topic_id[8:12], topic_id[12:16], topic_id[16:20], topic_id[20:]))
+        return Coordinate(self.cluster_id, dashed, self.topic, self.partition, self.offset)
+
+
+_ATTRIBUTES = {  # field -> (attribute, type)
+    "dedupe_key": ("dedupe_key", "S"),
+    "state": ("state", "S"),
+    "platform_run_id": ("platform_run_id", "S"),
+    "event_class": ("event_class", "S"),
+    "event_id": ("event_id", "S"),
+    "ts_utc": ("ts_utc", "S"),
+    "manifest_fingerprint": ("manifest_fingerprint", "B"),
+    "scenario_run_id": ("scenario_run_id", "B"),
+    "payload_hash": ("payload_hash", "B"),
+    "partition_key": ("partition_key", "B"),
+    "cluster_id": ("eb_cluster_id", "S"),
+    "topic_id": ("eb_topic_id", "B"),
+    "topic": ("eb_topic", "S"),
+    "partition": ("eb_partition", "N"),
+    "policy_rev": ("policy_rev", "S"),
+    "config_digest": ("config_digest", "B"),
+    "release_id": ("release_id", "S"),
+    "ttl_epoch": ("ttl_epoch", "N"),
+    "offset": ("eb_offset", "N"),
+    "published_at_ms": ("eb_published_at_ms", "N"),
+    "admitted_at_ms": ("admitted_at_ms", "N"),
+    "lease_owner": ("lease_owner", "B"),
+    "lease_until_ms": ("lease_until_ms", "N"),
+    "attempt": ("attempt", "N"),
+    "low_water": ("low_water", "N"),
+    "second_copies": ("second_copies", "NS"),
+}
+
+
+def text(value: str) -> dict[str, Any]:
+    """A string attribute."""
+    return {"S": value}
+
+
+def number(value: int) -> dict[str, Any]:
+    """A number attribute."""
+    return {"N": str(value)}
+
+
+def binary(value: bytes) -> dict[str, Any]:
+    """A binary attribute."""
+    return {"B": base64.b64encode(value).decode()}
+
+
+_WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {"S": text, "N": number, "B": binary}
+
+
+def to_item(row: AdmissionRow) -> Item:
+    """The row as DynamoDB takes it; what is None is left out."""
+    fields = row._asdict()
+    fields.pop("second_copies")  # only ever added to a row that stands
+    item: Item = {}
+    for name, value in fields.items():
+        if value is not None:
+            attribute, kind = _ATTRIBUTES[name]
+            item[attribute] = _WRITERS[kind](value)
+    return item
+
+
+def from_item(item: Item) -> AdmissionRow:
+    """The row as DynamoDB gave it, numbers as int: a Decimal would fail where the answer is written (lesson L6)."""
+    fields: dict[str, Any] = {}
+    for name, (attribute, kind) in _ATTRIBUTES.items():
+        if (value := item.get(attribute)) is None:
+            continue
+        raw = value[kind]
+        if kind == "N":
+            fields[name] = int(raw)
+        elif kind == "B":
+            fields[name] = base64.b64decode(raw)
+        elif kind == "NS":
+            fields[name] = tuple(sorted(int(entry) for entry in raw))
+        else:
+            fields[name] = raw
+    fields["state"] = State(fields["state"])
+    return AdmissionRow(**fields)
