@@ -13,7 +13,7 @@ from laws.identity import Identity
 from laws.payload_hash import payload_hash
 from laws.reasons import Reason
 
-from spine.service import Cause, Effects, Event, LaneGroup, On, Read, Reads, ReadWaits, State
+from spine.service import Cause, Effects, Event, LaneGroup, On, Read, Reads, ReadWaits, State, no_more_reads
 
 
 class Inlet(StrEnum):
@@ -68,6 +68,7 @@ class Input(msgspec.Struct):
     cause: Cause | None = None
     apply: Callable[[State], Effects] | None = None
     reads: Callable[[], Reads] = tuple
+    reads_then: Callable[[State], Reads] | None = None
     name: str = ""
     body: bytes = b""
     """For inlets other than records: what is written to `input`, so that a replay has it."""
@@ -109,9 +110,11 @@ class Decoder:
         taken.event = event
         taken.cause = event.cause
         if door.apply is not None:
-            apply, reads = door.apply, door.reads
+            apply, reads, then = door.apply, door.reads, door.reads_then
             taken.apply = lambda state: apply(event, state)
             taken.reads = lambda: reads(event)
+            if then is not no_more_reads:
+                taken.reads_then = lambda state: then(event, state)
         return taken
 
     def command(self, source: Source) -> Input:

@@ -255,6 +255,11 @@ def no_reads(_: Any) -> Reads:
     return ()
 
 
+def no_more_reads(_: Any, __: State) -> Reads:
+    """For a handler whose reads are all known from its input."""
+    return ()
+
+
 # --- the doors ------------------------------------------------------------------------------------------------------------------------
 
 
@@ -265,6 +270,9 @@ class On:
     event_type: EventType
     apply: Callable[[Event[Any], State], Effects] | None
     reads: Callable[[Event[Any]], Reads] = no_reads
+    reads_then: Callable[[Event[Any], State], Reads] = no_more_reads
+    """What to read once the rows of `reads` are known: keys that stand in those rows. Rows of this very batch are not there yet: whoever
+    writes such a row declares the reads that follow from it."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from spine.inputs import SOURCE_DECODER, SOURCE_ENCODER, Decoder, Inlet, Input, 
 from spine.judged import Judged, place_of
 from spine.lanes import LaneSpec
 from spine.scheduled import encode_call
-from spine.service import Anomaly, Append, Call, Cause, Effect, Emit, Read, ReadWaits, Reply, Settle, Task, Wait, Waiting
+from spine.service import Anomaly, Append, Call, Cause, Effect, Emit, Read, Reads, ReadWaits, Reply, Settle, Task, Wait, Waiting
 from spine.steps import Step, reached
 from spine.tables import Table
 from spine.turn import IllegalEffectError, Turn, Versioned, wait_ref
@@ -334,17 +334,25 @@ class _Apply:
 
     async def _read(self) -> Turn:
         turn = Turn(self._spec.lane, self.lane_seq, self._law.provenance)
+        new = [judged for judged in self._judged if judged.verdict is Verdict.NEW and judged.item.poison is None]
+        await self._fetch(turn, self._declared(new, lambda item: item.reads()))
+        chained = [judged for judged in new if judged.item.reads_then is not None]
+        if chained:
+            await self._fetch(turn, self._declared(chained, lambda item: item.reads_then(turn) if item.reads_then else ()))
+        return turn
+
+    def _declared(self, new: list[Judged], declare: Callable[[Input], Reads]) -> list[Read | ReadWaits]:
         wanted: list[Read | ReadWaits] = []
-        for judged in self._judged:
-            if judged.verdict is not Verdict.NEW or judged.item.poison is not None:
+        for judged in new:
+            if judged.verdict is not Verdict.NEW:
                 continue
             try:
-                # Declared once here, so that a `reads` which raises is its own input's fault and not its batch's.
-                reads = tuple(judged.item.reads())
-            except Exception as error:  # whatever an author's code raises is that input's poison
-                judged.poison(Poison(Reason.POLICY_ERROR, f"reads: {type(error).__name__}: {error}"))
-                continue
-            wanted.extend(reads)
+                wanted.extend(declare(judged.item))
+            except Exception as error:  # whatever an author's code raises is that input's poison, never its batch's
+                judged.item.poison = Poison(Reason.POLICY_ERROR, f"reads: {type(error).__name__}: {error}")
+        return wanted
+
+    async def _fetch(self, turn: Turn, wanted: list[Read | ReadWaits]) -> None:
         rows, waits = reads_of(wanted)
         by_table: dict[Table[Any], list[tuple[Any, ...]]] = {}
         for read in rows:
@@ -353,17 +361,17 @@ class _Apply:
             columns = list(zip(*(table.key_to_sql(key) for key in keys), strict=True))
             found = await self._connection.fetch(sql.read_rows(table), *columns)
             turn.load(table, keys, [Versioned(table.from_sql(row), row["lane"], row["lane_seq"]) for row in found])
-        if waits:
-            ordered = sorted(waits, key=lambda read: (read.kind, read.key))
-            found = await self._connection.fetch(
-                sql.READ_WAITS, self._spec.lane, [read.kind for read in ordered], [read.key for read in ordered]
-            )
-            decoder = self._law.decoders[self._spec.group.name]
-            turn.load_waits(
-                ordered,
-                [Waiting(row["kind"], row["ref"], row["key"], decoder.any_event(SOURCE_DECODER.decode(row["body"]))) for row in found],
-            )
-        return turn
+        if not waits:
+            return
+        ordered = sorted(waits, key=lambda read: (read.kind, read.key))
+        waiting = await self._connection.fetch(
+            sql.READ_WAITS, self._spec.lane, [read.kind for read in ordered], [read.key for read in ordered]
+        )
+        decoder = self._law.decoders[self._spec.group.name]
+        turn.load_waits(
+            ordered,
+            [Waiting(row["kind"], row["ref"], row["key"], decoder.any_event(SOURCE_DECODER.decode(row["body"]))) for row in waiting],
+        )
 
     # --- decide ---
 
