@@ -76,6 +76,11 @@ class CommandAnswer(NamedTuple):
     body: bytes
     reason: str
 
+    @property
+    def is_new(self) -> bool:
+        """Whether this very call had the effect, rather than one before it."""
+        return self.verdict is Verdict.NEW
+
 
 class Applied(NamedTuple):
     """What one transaction did."""

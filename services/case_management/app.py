@@ -1,0 +1,43 @@
+"""Case management: cases, immutable timelines, labels handed to the label store (domain.md 8.4, 8.5)."""
+
+from pathlib import Path
+
+from laws.catalogue import CASE_ASSERTION, CASE_TRIGGER
+from spine.service import Command, LaneGroup, On, Service, Task
+from spine.settings import Settings
+
+from case_management import api, policy, store
+from case_management.label_client import LabelStoreClient
+
+_HERE = Path(__file__).parent
+
+
+def build(settings: Settings) -> Service:
+    """The service with its label store."""
+    label_store = LabelStoreClient(settings.label_store_url, settings.token_secret.get_secret_value())
+    return Service(
+        name="case_management",
+        runtime_lane="cm",
+        policy_rev=policy.POLICY_REV,
+        policy_content={"policy_rev": policy.POLICY_REV, "label_types": ["fraud_disposition", "chargeback_status", "account_takeover"]},
+        groups=(
+            LaneGroup(
+                "case",
+                doors=(On(CASE_TRIGGER, policy.on_trigger, policy.trigger_reads),),
+                commands=(Command(CASE_ASSERTION, policy.on_assertion, lambda body: [body.case_id], policy.assertion_reads),),
+                tasks=(
+                    Task(
+                        policy.LABEL_SUBMIT,
+                        label_store.submit,
+                        label_store.lookup,
+                        policy.on_label_answer,
+                        policy.label_answer_reads,
+                    ),
+                ),
+            ),
+        ),
+        migrations=_HERE / "migrations",
+        tables=store.TABLES,
+        api=api.routes,
+        cleanup=label_store.close,
+    )

@@ -1,0 +1,46 @@
+"""CaseTrigger: the thin writer of case triggers (domain.md 8.1)."""
+
+from pathlib import Path
+
+from laws.catalogue import (
+    ACTION_INTENT,
+    ACTION_OUTCOME,
+    AUDIT_POINTER,
+    CORRIDOR_ANOMALY,
+    DECISION_RESPONSE,
+    EXTERNAL_SIGNAL,
+)
+from spine.service import Command, LaneGroup, On, Service
+from spine.settings import Settings
+
+from case_trigger import api, policy, store
+
+_HERE = Path(__file__).parent
+
+# Signals are rare; three lanes let three callers commit side by side. For ever: a signal's lane follows from this number.
+SIGNAL_LANES = 3
+
+
+def build(settings: Settings) -> Service:
+    """The service."""
+    return Service(
+        name="case_trigger",
+        runtime_lane="case_trigger",
+        policy_rev=policy.POLICY_REV,
+        policy_content={"policy_rev": policy.POLICY_REV, "escalates": ["QUEUE_REVIEW", "BLOCK"], "fails": ["DENIED", "FAILED"]},
+        groups=(
+            LaneGroup(
+                "decision",
+                doors=(On(DECISION_RESPONSE, policy.on_decision), On(ACTION_OUTCOME, policy.on_outcome), On(ACTION_INTENT, None)),
+            ),
+            LaneGroup("audit", doors=(On(CORRIDOR_ANOMALY, policy.on_anomaly), On(AUDIT_POINTER, None))),
+            LaneGroup(
+                "signal",
+                commands=(Command(EXTERNAL_SIGNAL, policy.on_signal, lambda body: [body.case_subject_key.event_id]),),
+                local_lanes=SIGNAL_LANES,
+            ),
+        ),
+        migrations=_HERE / "migrations",
+        tables=store.TABLES,
+        api=api.routes,
+    )
