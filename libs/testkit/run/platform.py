@@ -208,7 +208,7 @@ async def _edge_ready(edge: Process, deadline: Deadline) -> None:
                 raise RuntimeError(f"the edge ended:\n{edge.log.read_text(errors='replace')[-2000:]}")
             try:
                 async with session.get(f"http://127.0.0.1:{edge.port}/v1/ops/health") as answer:
-                    if answer.status == 200 and (await answer.json())["status"] == "GREEN":
+                    if answer.status == 200 and (await answer.json())["state"] == "GREEN":
                         return
             except (aiohttp.ClientError, json.JSONDecodeError):
                 pass  # not listening yet: the deadline bounds this

@@ -1,0 +1,53 @@
+"""fp: the command line over the platform; thin, every word of it lives in a library."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from testkit import engines
+from testkit.run.options import RunOptions
+
+from cli import parked, runs, topics
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(topics.app, name="topics", help="The catalogue's topics on a cluster.")
+app.add_typer(runs.app, name="runs", help="Runs in a service's registry.")
+app.add_typer(parked.app, name="parked", help="Parked keys of a service.")
+
+
+@app.command()
+def run(
+    size: Annotated[int, typer.Option(min=100, help="distinct valid events to admit")] = 20_000,
+    seed: Annotated[int, typer.Option(min=0, help="of the world and of the provider's faults")] = 42,
+    rate: Annotated[float, typer.Option(min=0, help="bodies a second; 0 sends as fast as answers come")] = 0.0,
+    kills: Annotated[int, typer.Option(min=0, max=50, help="SIGKILLs of a decision-fabric process")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=6, help="decision-fabric processes")] = 2,
+    quiet: Annotated[bool, typer.Option(help="lines instead of a live table")] = False,
+) -> None:
+    """The whole platform on real engines: a world through it, a kill half way, a reconciled verdict."""
+    # Imported here: matplotlib takes a second that the other commands need not wait.
+    from testkit.run.run import run as run_platform  # noqa: PLC0415
+
+    options = RunOptions(size=size, seed=seed, rate=rate, kills=kills, workers=workers, quiet=quiet, runs=Path("runs"))
+    if not asyncio.run(run_platform(options)):
+        raise typer.Exit(1)
+
+
+@app.command()
+def up() -> None:
+    """Start Kafka, PostgreSQL and DynamoDB Local and keep them for reuse."""
+    found = engines.up()
+    typer.echo(f"kafka      {found.endpoints.kafka_bootstrap}")
+    typer.echo(f"postgres   {found.endpoints.postgres_dsn}")
+    typer.echo(f"dynamodb   {found.endpoints.dynamodb_endpoint}")
+
+
+@app.command()
+def down() -> None:
+    """End the kept engines."""
+    typer.echo("down" if engines.down() else "nothing was up")
+
+
+if __name__ == "__main__":
+    app()
