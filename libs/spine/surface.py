@@ -204,6 +204,7 @@ SELECT lane.lane, lane_group, home, epoch, lane_seq, published_seq, parked_rows,
        l.until > now() AS owned, encode(chain, 'hex') AS certificate,
        (SELECT coalesce(json_object_agg(topic, next_offset::text), '{}'::json) FROM lane_position p WHERE p.lane = lane.lane) AS positions,
        (SELECT count(*) FROM pending q WHERE q.lane = lane.lane) AS pending,
+       (SELECT count(*) FROM outbox o WHERE o.lane = lane.lane AND o.lane_seq > lane.published_seq) AS unpublished,
        (SELECT extract(epoch FROM clock_timestamp() - applied_at) FROM certificate c
         WHERE c.lane = lane.lane AND c.lane_seq = lane.lane_seq) AS idle_seconds
 FROM lane JOIN lane_lease l USING (lane) ORDER BY lane.lane

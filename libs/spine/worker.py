@@ -22,6 +22,7 @@ from spine.bus import BusError, TopicWatch, client_options, make_producer
 from spine.commands import CommandDoor
 from spine.deadline import Deadline
 from spine.emission import Emitter
+from spine.fault_injection import install_faults
 from spine.faults import TRANSIENT
 from spine.inputs import Decoder
 from spine.lane_worker import LaneWorker, new_worker_id
@@ -90,7 +91,6 @@ class Worker:
                     "lane_seq": worker.lane_seq,
                     "applied": worker.applied_total,
                     "published": worker.publisher.published,
-                    "unpublished": worker.lane_seq - worker.publisher.acknowledged_seq,
                     "positions": {topic: str(offset) for topic, offset in worker.next_offsets.items()},
                     "lag_events": worker.lag(),
                     "last_event_ts_utc": worker.last_event_ts,
@@ -358,4 +358,6 @@ def main(build: Callable[[Settings], Service]) -> None:
         sys.stderr.write(json.dumps({"event": "posture.refused", "reasons": error.reasons}) + "\n")
         sys.stderr.write(f"{error}\n")
         raise SystemExit(78) from None
+    if settings.faults:
+        install_faults(settings.faults)
     uvloop.run(serve(build(settings), settings))

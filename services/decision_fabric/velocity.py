@@ -16,7 +16,7 @@ _BUCKETS = {Window.HOUR: (_FINE_S, 6), Window.DAY: (_COARSE_S, 24)}
 # {bucket size: {bucket number: [count, amount in minor units]}}
 Buckets = dict[int, dict[int, tuple[int, int]]]
 
-_ENCODER = msgspec.msgpack.Encoder(order="deterministic")
+_ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(dict[int, dict[int, tuple[int, int]]])
 
 

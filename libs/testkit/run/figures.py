@@ -37,7 +37,9 @@ PLANES = {
 def latencies(bus: Bus) -> list[Latency]:
     """Decision after the later of trigger and anchor; context waits that ended without one apart; outcome; audit."""
     at = {(seen.event_type, seen.event_id): seen.at_ms for seen in reversed(bus.records)}
-    ready, missing, decided_at = [], [], {}
+    ready: list[int] = []
+    missing: list[int] = []
+    decided_at: dict[str, int] = {}
     for seen in bus.of("decision_response"):
         body = json.loads(bytes(seen.envelope.payload))
         decided_at[body["decision_id"]] = seen.at_ms
@@ -72,12 +74,6 @@ def throughput(bus: Bus) -> tuple[int, dict[str, list[int]]]:
         return 0, {plane: [] for plane in PLANES}
     first, last = min(seconds), max(seconds)
     return first, {plane: [counted[second] for second in range(first, last + 1)] for plane, counted in counts.items()}
-
-
-def longest_silence(bus: Bus, since_ms: int, until_ms: int) -> int:
-    """The longest time (ms) between two decisions in a stretch: how long a kill was felt."""
-    moments = sorted(seen.at_ms for seen in bus.of("decision_response") if since_ms <= seen.at_ms <= until_ms)
-    return max((later - earlier for earlier, later in zip(moments, moments[1:], strict=False)), default=0)
 
 
 def slowest_after(bus: Bus, since_ms: int) -> int:

@@ -23,7 +23,7 @@ _COUNTS = {
 _STANDING = """
 SELECT coalesce((SELECT sum(next_offset - start_offset) FROM lane_position), 0)::bigint AS consumed,
        (SELECT count(*) FROM pending)::int AS pending,
-       (SELECT coalesce(sum(lane_seq - published_seq), 0) FROM lane)::bigint AS unpublished,
+       (SELECT count(*) FROM outbox o JOIN lane l USING (lane) WHERE o.lane_seq > l.published_seq)::bigint AS unpublished,
        (SELECT coalesce(sum(lane_seq), 0) FROM lane)::bigint AS applied,
        (SELECT count(*) FROM lane WHERE stopped_reason IS NOT NULL)::int AS stopped,
        (SELECT coalesce(sum(parked_rows), 0) FROM lane)::bigint AS parked

@@ -164,7 +164,7 @@ class People:
 
     async def _case(self, case_id: str, deadline: Deadline) -> dict[str, Any]:
         while True:
-            case = await self._get("case_management", f"/v1/cases/{case_id}", missing_is_none=True)
+            case: dict[str, Any] | None = await self._get("case_management", f"/v1/cases/{case_id}", missing_is_none=True)
             if case is not None:
                 return case
             deadline.check(f"case {case_id} to appear")

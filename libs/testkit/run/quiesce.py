@@ -46,7 +46,7 @@ class Quiescence:
 
     async def _left(self, sample: Sample) -> list[str]:
         left = [f"{name}: {standing.pending} pending" for name, standing in sample.services.items() if standing.pending]
-        left += [f"{name}: {standing.unpublished} batches to publish" for name, standing in sample.services.items() if standing.unpublished]
+        left += [f"{name}: {standing.unpublished} records to publish" for name, standing in sample.services.items() if standing.unpublished]
         prefix = self._platform.site.prefix
         ends = await end_offsets(self._consumer, TOPICS, prefix)
         for name in SERVICES:

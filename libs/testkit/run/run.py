@@ -140,23 +140,20 @@ class Run:
                 await asyncio.sleep(0.05)
             processes = self.platform.processes["decision_fabric"]
             process = processes[number % len(processes)]
+            async with self.platform.site.store("decision_fabric") as store:
+                victim = await store.fetchval("SELECT worker_id FROM worker WHERE address = $1", f"127.0.0.1:{process.port}")
             process.kill()
             kill = Kill(process.name, time.time())
             self.kills.append(kill)
             self.screen.say(f"SIGKILL of {process.name} at {observer.elapsed:.1f} s; starting it again")
             process.start()
-            await self._recovery(kill)
+            await self._recovery(kill, victim)
 
-    async def _recovery(self, kill: Kill) -> None:
+    async def _recovery(self, kill: Kill, victim: str) -> None:
         deadline = Deadline(_RECOVERY_SECONDS)
         async with self.platform.site.store("decision_fabric") as store:
-            while await store.fetchval("SELECT count(*) FROM lane_lease WHERE until <= now() OR owner IS NULL"):
-                deadline.check("every lane of the decision fabric to have an owner again")
-                await asyncio.sleep(0.05)
-            # The dead worker's leases look alive until they end: its lanes are owned again when every owner is a living worker.
-            while await store.fetchval(
-                "SELECT count(*) FROM lane_lease l WHERE NOT EXISTS (SELECT 1 FROM worker w WHERE w.worker_id = l.owner AND w.until > now())"
-            ):
+            # The victim's leases look alive until they end; its lanes are owned again when others hold all of them.
+            while await store.fetchval("SELECT count(*) FROM lane_lease WHERE owner IS NULL OR owner = $1 OR until <= now()", victim):
                 deadline.check("every lane of the decision fabric to have a living owner")
                 await asyncio.sleep(0.05)
         kill.recovered_epoch = time.time()
