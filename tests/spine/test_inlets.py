@@ -1,0 +1,176 @@
+"""Commands, timers and answers beside records: one lane, one order (runtime.md, Four inlets)."""
+
+import asyncio
+import json
+from collections import Counter
+from typing import Any
+
+from aiohttp import web
+from ledger.service import POSTED
+from rig import Rig, adjust, entry, key_given
+
+from laws.envelope import decode_envelope
+from laws.verdicts import Verdict
+from spine.deadline import Deadline
+from testkit.harness import free_port
+
+
+async def test_commands_and_records_of_one_key_at_once_add_up(rig: Rig) -> None:
+    async with rig.worker() as (_, door):
+
+        async def command(number: int) -> Any:
+            source, spec = adjust(door, f"c{number}", "a", 100)
+            return await door.submit(source, spec, Deadline(20))
+
+        sending = asyncio.create_task(rig.send(*(entry(f"e{number}", amount=1) for number in range(200))))
+        answers = await asyncio.gather(*(command(number) for number in range(50)))
+        await sending
+        await rig.quiet(200)
+        assert all(answer.verdict is Verdict.NEW and answer.status == 201 for answer in answers)
+        again, spec = adjust(door, "c7", "a", 100)
+        repeated = await door.submit(again, spec, Deadline(20))
+        assert repeated.verdict is Verdict.DUPLICATE
+        assert repeated.body == answers[7].body
+        changed, spec = adjust(door, "c7", "a", 101)
+        assert (await door.submit(changed, spec, Deadline(20))).verdict is Verdict.MISMATCH
+    assert await rig.value("SELECT balance FROM account WHERE account = 'a'") == 200 + 50 * 100
+    lanes = await rig.rows("SELECT DISTINCT lane FROM certificate WHERE inlet IN ('command', 'records') AND refs <> '[]'")
+    assert len(lanes) == 1
+
+
+async def test_what_is_waited_for_ends_the_wait_and_time_ends_it_otherwise(rig: Rig) -> None:
+    async with rig.worker():
+        await rig.send(key_given("k0", "early"), entry("w-early", account="early", note="wait"))
+        await rig.send(entry("w-kept", account="kept", note="wait"))
+        await rig.quiet(3)
+        await rig.send(key_given("k1", "kept"))
+        await rig.send(entry("w-late", account="late", note="wait"))
+        await rig.until("SELECT count(*)::int FROM entry", 3)
+        await rig.until("SELECT count(*)::int FROM pending", 0)
+        # It comes after all: the wait is over, and stays over.
+        await rig.send(key_given("k2", "late"))
+        await rig.quiet(6)
+    how = {row["event_id"]: row["how"] for row in await rig.rows("SELECT event_id, how FROM entry")}
+    assert how == {"w-early": "entry", "w-kept": "keyed", "w-late": "late"}
+
+
+async def test_a_wait_does_not_end_before_the_log_is_read_up_to_its_first_sight(rig: Rig) -> None:
+    """What is waited for stands in the log already when a worker comes back after longer than the wait: it must be found, not missed."""
+    async with rig.worker():
+        await rig.send(entry("w1", account="a", note="wait"))
+        await rig.quiet(1)
+    # Nobody runs while the wait's time passes and the key arrives.
+    await rig.send(*(key_given(f"k{number}", "a") for number in range(1)))
+    await rig.until("SELECT bool_and(due < clock_timestamp()) FROM pending", True)
+    await rig.rows("UPDATE pending SET until_offset = 1 WHERE until_topic IS NOT NULL RETURNING 1")
+    async with rig.worker():
+        await rig.quiet(2)
+        await rig.until("SELECT count(*)::int FROM pending", 0)
+    assert [row["how"] for row in await rig.rows("SELECT how FROM entry")] == ["keyed"]
+
+
+class Payee:
+    """The outside: atomic per key, and unreliable in what it says."""
+
+    def __init__(self, faults: dict[str, list[str]]) -> None:
+        self.effects: Counter[str] = Counter()
+        self.asked: Counter[str] = Counter()
+        self._faults = faults
+
+    async def submit(self, request: web.Request) -> web.Response:
+        ref = request.match_info["ref"]
+        fault = self._faults.get(ref, []).pop(0) if self._faults.get(ref) else ""
+        if fault == "busy":
+            return web.Response(status=503)
+        if fault != "lost before":
+            self.effects[ref] += 1
+        if fault.startswith("lost") and request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=201, body=b"{}")
+
+    async def lookup(self, request: web.Request) -> web.Response:
+        ref = request.match_info["ref"]
+        self.asked[ref] += 1
+        return web.Response(status=200 if self.effects[ref] else 404, body=b"{}")
+
+
+async def test_an_unknown_answer_is_asked_about_and_never_repeated_blindly(rig: Rig) -> None:
+    payee = Payee({"p2": ["lost after"], "p3": ["lost before"], "p4": ["busy", "busy"], "p5": ["busy"] * 9})
+    app = web.Application()
+    app.router.add_post("/{ref}", payee.submit)
+    app.router.add_get("/{ref}", payee.lookup)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    rig.site.environment["FP_PROVIDER_URL"] = f"http://127.0.0.1:{port}"
+    try:
+        async with rig.worker():
+            await rig.send(*(entry(f"p{number}", account=f"a{number}", note="pay") for number in range(1, 6)))
+            await rig.until("SELECT count(*)::int FROM entry WHERE event_id LIKE 'paid:%'", 5)
+            await rig.until("SELECT count(*)::int FROM pending", 0)
+    finally:
+        await runner.cleanup()
+    how = {row["event_id"]: row["how"].split()[0] for row in await rig.rows("SELECT event_id, how FROM entry WHERE event_id LIKE 'paid:%'")}
+    assert how == {"paid:p1": "DONE", "paid:p2": "DONE", "paid:p3": "DONE", "paid:p4": "DONE", "paid:p5": "EXHAUSTED"}
+    assert payee.effects == Counter({"p1": 1, "p2": 1, "p3": 1, "p4": 1})
+    assert payee.asked["p2"] == 1 and payee.asked["p1"] == 0
+
+
+async def test_a_dead_owner_s_call_is_asked_about_by_the_next(rig: Rig) -> None:
+    payee = Payee({})
+    app = web.Application()
+    app.router.add_post("/{ref}", payee.submit)
+    app.router.add_get("/{ref}", payee.lookup)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    rig.site.environment["FP_PROVIDER_URL"] = f"http://127.0.0.1:{port}"
+    try:
+        doomed = rig.process(FP_FAULTS="KILL TASK_CALLED 1")
+        doomed.start()
+        await rig.send(entry("p1", note="pay"))
+        await doomed.ended(Deadline(30))
+        heir = rig.process()
+        heir.start()
+        await rig.until("SELECT count(*)::int FROM entry WHERE event_id = 'paid:p1'", 1)
+        heir.terminate()
+        await heir.ended(Deadline(20))
+    finally:
+        await runner.cleanup()
+    assert payee.effects == Counter({"p1": 1})
+    assert payee.asked["p1"] >= 1
+
+
+async def test_outputs_carry_the_trace_the_pins_and_the_provenance_of_what_caused_them(rig: Rig) -> None:
+    sent = entry("e1")
+    async with rig.worker():
+        await rig.send(sent)
+        await rig.quiet(1)
+    (posted,) = await rig.read(POSTED)
+    before, after = dict(sent.headers), dict(posted.headers)
+    assert after["traceparent"][3:35] == before["traceparent"][3:35]
+    assert after["traceparent"][36:52] != before["traceparent"][36:52]
+    assert after["traceparent"][53:] == before["traceparent"][53:]
+    for name in ("x-fp-platform-run-id", "x-fp-scenario-run-id", "x-fp-phase-id"):
+        assert after[name] == before[name]
+    assert after["x-fp-runtime-lane"] == b"df"
+    assert after["x-fp-release-id"] == b"local-test"
+    envelope = decode_envelope(posted.value)
+    assert envelope.parent_event_id == "e1"
+    assert envelope.manifest_fingerprint == "b" * 64
+    assert json.loads(bytes(envelope.payload))["entry"] == "e1"
+
+
+async def test_a_record_without_a_correlation_header_is_parked_with_the_name_of_it(rig: Rig) -> None:
+    whole = entry("e1")
+    bare = type(whole)(
+        whole.topic, whole.partition, whole.key, whole.value, tuple(pair for pair in whole.headers if pair[0] != "x-fp-phase-id")
+    )
+    async with rig.worker():
+        await rig.send(bare)
+        await rig.quiet(1)
+    (row,) = await rig.rows("SELECT reason, detail FROM parked")
+    assert row["reason"] == "CORRELATION_MISSING"
+    assert "x-fp-phase-id" in row["detail"]
