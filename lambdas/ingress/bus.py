@@ -5,7 +5,6 @@ has taken the event over. So the first publish that fails ends its producer, wit
 """
 
 import asyncio
-import contextlib
 import ssl
 import time
 import uuid
@@ -22,6 +21,7 @@ from ingress.settings import EdgeSettings
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
+    from aiokafka.structs import RecordMetadata
     from spine.bus import TopicIdentity
 
 log = structlog.get_logger()
@@ -31,6 +31,8 @@ TOPICS: tuple[Topic, ...] = (*dict.fromkeys(door.topic for door in DOORS.values(
 
 # A failed connect is not repeated for every item of an array.
 _RECONNECT_EVERY_S = 0.5
+# A sender's back-off is 0.1 s: what has not ended by itself after twice that waits for something that will not come.
+_PATIENCE_S = 0.2
 
 
 class BusError(Exception):
@@ -56,6 +58,13 @@ class Place(NamedTuple):
     low_water: int
 
 
+class _Line(NamedTuple):
+    """A producer, and what is done when it is ended under those who wait for it."""
+
+    producer: "AIOKafkaProducer"
+    ended: asyncio.Future[None]
+
+
 class Bus:
     """One producer at a time, and what is known of the topics."""
 
@@ -63,7 +72,7 @@ class Bus:
         self._settings = settings
         self._prefix = settings.topic_prefix
         self._options: dict[str, Any] = {}
-        self._producer: AIOKafkaProducer | None = None
+        self._line: _Line | None = None
         self._identities: dict[str, TopicIdentity] = {}
         self._ends: dict[tuple[str, int], int] = {}
         self._connecting = asyncio.Lock()
@@ -73,10 +82,10 @@ class Bus:
 
     async def ensure(self) -> None:
         """Connects if there is no producer. Raises BusError, at once if the last try was a moment ago."""
-        if self._producer is not None:
+        if self._line is not None:
             return
         async with self._connecting:
-            if self._producer is not None:
+            if self._line is not None:
                 return
             if time.monotonic() < self._next_try:
                 raise BusError(self._last_error)
@@ -103,7 +112,7 @@ class Bus:
             await _end_at_once(producer)
             raise
         self._ends = ends
-        self._producer = producer
+        self._line = _Line(producer, asyncio.get_running_loop().create_future())
 
     async def refresh(self) -> None:
         """Asks who cluster and topics are. Raises BusError where they are not what the catalogue says, aiokafka's errors else."""
@@ -135,21 +144,25 @@ class Bus:
 
     async def publish(self, record: Record) -> Ack:
         """Appends the record and waits until all replicas have it. Raises PublishUnknownError; the producer ends with it."""
-        producer = self._producer
-        if producer is None:
+        line = self._line
+        if line is None:
             raise PublishUnknownError("the producer ended before this record was handed to it")
         try:
             async with asyncio.timeout(self._settings.publish_timeout_s):
-                sent = await producer.send(
+                sent = await line.producer.send(
                     self._prefix + record.topic,
                     value=record.value,
                     key=record.key,
                     partition=record.partition,
                     headers=record.headers,
                 )
-                done = await asyncio.shield(sent)
+                sent.add_done_callback(_look_at)
+                await asyncio.wait([sent, line.ended], return_when=asyncio.FIRST_COMPLETED)
+            if not sent.done():
+                raise PublishUnknownError("the producer was ended while this record was under way")
+            done = sent.result()
         except Exception as error:
-            self._abandon(producer)
+            self._abandon(line)
             raise PublishUnknownError(f"{type(error).__name__}: {error}") from error
         if done.offset < 0:
             # The broker has the record and has forgotten where: only the log can tell.
@@ -191,21 +204,22 @@ class Bus:
 
     async def stop(self) -> None:
         """Sends what is under way, then closes."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
+        line, self._line = self._line, None
+        if line is not None:
             try:
                 async with asyncio.timeout(self._settings.publish_timeout_s):
-                    await producer.stop()
+                    await line.producer.stop()
             except TimeoutError:
-                await _end_at_once(producer)
+                await _end_at_once(line.producer)
         if self._endings:
             await asyncio.wait(self._endings)
 
-    def _abandon(self, producer: "AIOKafkaProducer") -> None:
-        if self._producer is not producer:
+    def _abandon(self, line: _Line) -> None:
+        if self._line is not line:
             return  # another record of the same producer failed first
-        self._producer = None
-        ending = asyncio.create_task(_end_at_once(producer))
+        self._line = None
+        line.ended.set_result(None)
+        ending = asyncio.create_task(_end_at_once(line.producer))
         self._endings.add(ending)
         ending.add_done_callback(self._endings.discard)
 
@@ -224,17 +238,22 @@ class Bus:
 
 async def _end_at_once(producer: "AIOKafkaProducer") -> None:
     """Ends a producer so that nothing it holds is ever sent. Its public stop() would first send everything."""
-    from aiokafka.errors import ProducerClosed  # noqa: PLC0415
-
+    producer._closed = True  # takes no more records, and its destructor does not report a leak
     task = producer._sender.sender_task
+    # Without connections nothing leaves any more; the sender and each of its requests then need a cancel of their own, since a
+    # cancelled sender waits for its requests, and they for metadata that nobody brings.
     if task is not None:
         task.cancel()
-    producer._message_accumulator.fail_all(ProducerClosed())
-    producer._closed = True  # else its destructor reports a leak
     await producer.client.close()
-    if task is not None:
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    while task is not None and not task.done():
+        await asyncio.wait([task], timeout=_PATIENCE_S)
+        task.cancel()
+
+
+def _look_at(sent: "asyncio.Future[RecordMetadata]") -> None:
+    """Takes the exception of a record that nobody waits for any more, which asyncio would report as forgotten."""
+    if not sent.cancelled():
+        sent.exception()
 
 
 def _client_options(settings: EdgeSettings) -> dict[str, Any]:

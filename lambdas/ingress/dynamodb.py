@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ingress.row import Item
+from ingress.signature import Credentials, Signer
 
 if TYPE_CHECKING:
     import aiohttp
-    from botocore.credentials import Credentials
 
 # authority.md 5.1.1 item 11: IG_INTERNAL_RETRY_MAX_ATTEMPTS, IG_INTERNAL_RETRY_BACKOFF_MS.
 RETRIES = 3
@@ -22,7 +22,6 @@ ATTEMPT_TIMEOUT_S = 2.0
 _TRANSIENT = frozenset(
     {"ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded", "InternalServerError", "ServiceUnavailable"}
 )
-_CONTENT_TYPE = "application/x-amz-json-1.0"
 
 
 class StoreError(Exception):
@@ -41,7 +40,7 @@ class DynamoDB:
     """A client that lives as long as its process: connections stay warm over invocations (lesson L5)."""
 
     def __init__(
-        self, url: str, region: str, connections: int, credentials: "Callable[[], Credentials] | None" = None, *, retries: int = RETRIES
+        self, url: str, region: str, connections: int, credentials: Callable[[], Credentials] | None = None, *, retries: int = RETRIES
     ) -> None:
         self._url = url.rstrip("/") + "/"
         self._region = region
@@ -49,7 +48,7 @@ class DynamoDB:
         self._credentials = credentials or _standard_credentials
         self._retries = retries
         self._session: aiohttp.ClientSession | None = None
-        self._sign: Callable[[str, bytes], dict[str, str]] | None = None
+        self._signer: Signer | None = None
         self.calls: Counter[str] = Counter()
         """Requests that were sent, by operation, retries included."""
 
@@ -57,7 +56,7 @@ class DynamoDB:
         """Opens the session; connects to nothing yet. Raises StoreError where no credentials can be had."""
         import aiohttp  # noqa: PLC0415 - 400 ms of a cold start that a refused posture need not pay
 
-        self._sign = _signer(self._url, self._region, self._credentials)
+        self._signer = Signer(self._url, "dynamodb", self._region, self._credentials())
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=30),
             timeout=aiohttp.ClientTimeout(total=ATTEMPT_TIMEOUT_S),
@@ -90,9 +89,9 @@ class DynamoDB:
     async def _once(self, operation: str, body: bytes) -> dict[str, Any]:
         import aiohttp  # noqa: PLC0415 - already loaded by start()
 
-        if self._session is None or self._sign is None:
+        if self._session is None or self._signer is None:
             raise StoreError(f"{operation}: the client is not started")
-        headers = self._sign(operation, body)
+        headers = self._signer.headers(f"DynamoDB_20120810.{operation}", body)
         self.calls[operation] += 1
         try:
             async with self._session.post(self._url, data=body, headers=headers) as response:
@@ -118,25 +117,10 @@ class _TransientError(Exception):
     """What may pass by itself."""
 
 
-def _standard_credentials() -> "Credentials":
+def _standard_credentials() -> Credentials:
     from botocore.session import get_session  # noqa: PLC0415 - 370 ms, needed once
 
-    credentials = get_session().get_credentials()
+    credentials: Credentials | None = get_session().get_credentials()
     if credentials is None:
         raise StoreError("no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the process a role")
     return credentials
-
-
-def _signer(url: str, region: str, credentials: "Callable[[], Credentials]") -> Callable[[str, bytes], dict[str, str]]:
-    from botocore.auth import SigV4Auth  # noqa: PLC0415 - 220 ms
-    from botocore.awsrequest import AWSRequest  # noqa: PLC0415
-
-    auth = SigV4Auth(credentials(), "dynamodb", region)
-
-    def sign(operation: str, body: bytes) -> dict[str, str]:
-        headers = {"Content-Type": _CONTENT_TYPE, "X-Amz-Target": f"DynamoDB_20120810.{operation}"}
-        request = AWSRequest("POST", url, headers=headers, data=body)
-        auth.add_auth(request)  # frozen credentials are taken anew each time, so a rotated role is followed
-        return dict(request.headers.items())
-
-    return sign

@@ -76,7 +76,7 @@ class Edge:
         await self.store.start()
         if probe:
             await self.health.probe(self._probes())
-        self._watching = asyncio.create_task(self._watch(after_s=self.settings.probe_s if probe else 0))
+        self._watching = asyncio.create_task(self.health.watch(self._probes(), self.settings.probe_s, at_once=not probe))
 
     async def stop(self) -> None:
         """Closes everything; what was handed to the producer is sent first. Requests must have ended."""
@@ -243,10 +243,6 @@ class Edge:
         """Publishes the anomalies that an earlier life of an edge left behind."""
         async for mismatch in self._quarantine.pending():
             await self._announce(mismatch)
-
-    async def _watch(self, after_s: float) -> None:
-        await asyncio.sleep(after_s)
-        await self.health.watch(self._probes(), self.settings.probe_s)
 
 
 def _body(event: Mapping[str, Any]) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from enum import StrEnum
 
 # domain.md 2.15: a streak of this many failures is RED; a single failure may pass by itself.
@@ -35,6 +36,7 @@ class Health:
     def __init__(self) -> None:
         self._streaks: dict[str, int] = {}
         self._causes: dict[str, str] = {}
+        self._worry = asyncio.Event()
 
     def ok(self, dependency: str) -> None:
         """It did what it was asked."""
@@ -42,9 +44,10 @@ class Health:
         self._causes.pop(dependency, None)
 
     def failed(self, dependency: str, cause: str) -> None:
-        """It did not, because of `cause`."""
+        """It did not, because of `cause`. Wakes the watch: a RED edge refuses everything, so that only a probe can clear it."""
         self._streaks[dependency] = self._streaks.get(dependency, 0) + 1
         self._causes[dependency] = cause
+        self._worry.set()
 
     @property
     def state(self) -> HealthState:
@@ -68,8 +71,18 @@ class Health:
             else:
                 self.ok(name)
 
-    async def watch(self, probes: Probes, every_s: float) -> None:
-        """Probes for ever: every `every_s` seconds, oftener while something fails."""
+    async def watch(self, probes: Probes, every_s: float, *, at_once: bool) -> None:
+        """Probes for ever: the first time `at_once` or after a pause, then every `every_s` seconds; when something fails, at once and
+        oftener until it does not."""
+        if at_once:
+            self._worry.set()
         while True:
-            await self.probe(probes)
-            await asyncio.sleep(every_s if self.state is HealthState.GREEN else min(every_s, _ANXIOUS_S))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(every_s):
+                    await self._worry.wait()
+            while True:
+                self._worry.clear()
+                await self.probe(probes)
+                if self.state is HealthState.GREEN:
+                    break
+                await asyncio.sleep(min(every_s, _ANXIOUS_S))

@@ -42,7 +42,8 @@ class RateProfile(StrEnum):
 class EdgeSettings(BaseSettings):
     """Settings of the edge. API keys are known by their SHA-256 only; AWS credentials come from the standard chain."""
 
-    model_config = SettingsConfigDict(env_prefix="FP_IG_", extra="ignore", frozen=True, populate_by_name=True)
+    # hide_input: somebody who puts a key where its digest belongs must not find it in the log.
+    model_config = SettingsConfigDict(env_prefix="FP_IG_", extra="ignore", frozen=True, populate_by_name=True, hide_input_in_errors=True)
 
     env: Rung = Field(validation_alias="FP_ENV")
     # Both go into every row; the bound keeps a row with the longest event id within 1 KiB (domain.md 2.9).
@@ -89,7 +90,6 @@ class EdgeSettings(BaseSettings):
         if not 1 <= len(value) <= 2:
             raise ValueError(f"{len(value)} key hashes: give one, or two while a key is rotated")
         if not all(_KEY_HASH.match(digest) for digest in value):
-            # The message leaves the value out: somebody may have put the key itself there.
             raise ValueError("a key hash is not 64 lower-case hex characters: give the SHA-256 of the key, never the key")
         return value
 

@@ -1,5 +1,6 @@
 """What the tests of the edge share: lawful events, edges on a site of their own, and a look at what stands behind them."""
 
+import asyncio
 import copy
 import hashlib
 import json
@@ -17,7 +18,7 @@ from ingress.settings import EdgeSettings
 from laws.catalogue import EVENT_TYPES
 from laws.identity import Identity, dedupe_key
 from laws.topics import BY_NAME, TRAFFIC
-from testkit.engines import Endpoints
+from testkit.engines import Deadline, Endpoints
 
 RUN = "platform_20260105T000000Z"
 SCENARIO_RUN = "5" * 32
@@ -103,6 +104,15 @@ async def push(edge: Edge, body: Any, headers: Mapping[str, str] | None = None) 
     """Pushes a value, or bytes as they stand."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return Answered(await edge.handle(event_of(raw, headers)))
+
+
+async def settled(edge: Edge, body: Any, within_s: float = 20.0) -> Answered:
+    """Pushes as a producer does: again while the answer is RETRY."""
+    deadline = Deadline(within_s)
+    while (answered := await push(edge, body)).decision == "RETRY":
+        deadline.check(f"a decision instead of {answered.reasons}")
+        await asyncio.sleep(0.1)
+    return answered
 
 
 class Site:

@@ -1,0 +1,72 @@
+"""AWS Signature Version 4 for the one shape of request that the edge sends: POST / with a JSON body.
+
+botocore's signer is general and costs six times as much, twice an event; a test holds this one against it, byte for byte.
+"""
+
+import hashlib
+import hmac
+from datetime import UTC, datetime
+from typing import Protocol
+from urllib.parse import urlsplit
+
+_ALGORITHM = "AWS4-HMAC-SHA256"
+_CONTENT_TYPE = "application/x-amz-json-1.0"
+
+
+class FrozenCredentials(Protocol):
+    """Keys of one moment, as botocore's credentials freeze them."""
+
+    access_key: str
+    secret_key: str
+    token: str | None
+
+
+class Credentials(Protocol):
+    """Where keys come from; a role's change under our hands."""
+
+    def get_frozen_credentials(self) -> FrozenCredentials:
+        """The keys that are good now."""
+        ...
+
+
+class Signer:
+    """Headers for requests to one service in one region."""
+
+    def __init__(self, url: str, service: str, region: str, credentials: Credentials) -> None:
+        # A port that is the scheme's own is no part of the Host header that the client will send.
+        parts = urlsplit(url)
+        own = {"http": 80, "https": 443}.get(parts.scheme)
+        self._host = parts.hostname or ""
+        if parts.port is not None and parts.port != own:
+            self._host += f":{parts.port}"
+        self._service = service
+        self._region = region
+        self._credentials = credentials
+        self._key_of: tuple[str, str] = ("", "")
+        self._key = b""
+
+    def headers(self, target: str, body: bytes, now: datetime | None = None) -> dict[str, str]:
+        """The headers of a POST of `body` to `target` (service version and operation), signed for `now`."""
+        stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
+        keys = self._credentials.get_frozen_credentials()
+        scope = f"{stamp[:8]}/{self._region}/{self._service}/aws4_request"
+        signed = {"content-type": _CONTENT_TYPE, "host": self._host, "x-amz-date": stamp, "x-amz-target": target}
+        if keys.token:
+            signed["x-amz-security-token"] = keys.token
+        names = sorted(signed)
+        canonical = "\n".join(
+            ["POST", "/", "", *(f"{name}:{signed[name]}" for name in names), "", ";".join(names), hashlib.sha256(body).hexdigest()]
+        )
+        to_sign = "\n".join((_ALGORITHM, stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()))
+        signature = hmac.digest(self._signing_key(stamp[:8], keys.secret_key), to_sign.encode(), "sha256").hex()
+        del signed["host"]  # the client writes it itself
+        authorization = f"{_ALGORITHM} Credential={keys.access_key}/{scope}, SignedHeaders={';'.join(names)}, Signature={signature}"
+        return signed | {"authorization": authorization}
+
+    def _signing_key(self, day: str, secret: str) -> bytes:
+        if (day, secret) != self._key_of:
+            key = f"AWS4{secret}".encode()
+            for part in (day, self._region, self._service, "aws4_request"):
+                key = hmac.digest(key, part.encode(), "sha256")
+            self._key, self._key_of = key, (day, secret)
+        return self._key
