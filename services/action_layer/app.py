@@ -18,7 +18,8 @@ def build(settings: Settings) -> Service:
     """The service with its authorisation policy and its provider."""
     authz, content = load_authz(_HERE / "packs" / "authz_v0.yaml")
     actions = Actions(authz)
-    provider = ProviderClient(settings.provider_url)
+    # As many connections as calls at a time: no call spends its budget waiting for one.
+    provider = ProviderClient(settings.provider_url, settings.task_concurrency)
     return Service(
         name="action_layer",
         runtime_lane="al",

@@ -3,7 +3,7 @@
 import msgspec
 from laws import ids
 from laws.actions import PROVIDER_VERB, OutcomeStatus, TerminalState
-from laws.catalogue import ACTION_OUTCOME
+from laws.catalogue import ACTION_INTENT, ACTION_OUTCOME
 from laws.contracts.action import ActionIntent, ActionOutcome, Attempt, OutcomePayload
 from laws.contracts.audit import SubjectKey
 from laws.encode import canonical_struct
@@ -13,11 +13,10 @@ from spine import service
 from spine.service import Answer, Append, Call, Cause, Effects, Emit, Event, Put, Read, Reads, State
 
 from action_layer.authz import Authz, denial
-from action_layer.provider_client import PROVIDER_EXECUTE, Effect, ProviderRequest
-from action_layer.store import EXECUTIONS, OUTCOMES, Execution, Outcome
+from action_layer.provider_client import EFFECT, PROVIDER_EXECUTE, ProviderRequest
+from action_layer.store import EXECUTING, EXECUTIONS, OUTCOMES, TERMINAL, Execution, Outcome
 
 _INTENT = msgspec.json.Decoder(ActionIntent)
-_EFFECT = msgspec.json.Decoder(Effect)
 
 _FAILURES = {
     "REFUSED": (TerminalState.FAILED, Reason.PERMANENT_ERROR),
@@ -39,7 +38,9 @@ class Actions:
         if known is not None:
             return _second_intent(event, known)
         if reason := denial(self._authz, intent):
-            return self._end(event, OutcomeStatus.DENIED, reason, state)
+            payload = OutcomePayload(terminal_state=TerminalState.DENIED, reason_code=reason)
+            outcome = self._outcome(intent, event.cause, OutcomeStatus.DENIED, payload, state)
+            return [Put(EXECUTIONS, _execution(event, TERMINAL)), *outcome]
         request = ProviderRequest(
             action_kind=PROVIDER_VERB[intent.action_kind],
             subject=msgspec.to_builtins(intent.action_payload),
@@ -48,13 +49,9 @@ class Actions:
             platform_run_id=intent.pins.platform_run_id,
         )
         return [
-            Put(EXECUTIONS, _execution(event, "EXECUTING")),
+            Put(EXECUTIONS, _execution(event, EXECUTING)),
             Call(PROVIDER_EXECUTE, intent.idempotency_key, canonical_struct(request)),
         ]
-
-    def _end(self, event: Event[ActionIntent], status: OutcomeStatus, reason: Reason, state: State) -> Effects:
-        payload = OutcomePayload(terminal_state=TerminalState.DENIED, reason_code=reason)
-        return [Put(EXECUTIONS, _execution(event, "TERMINAL")), *self._outcome(event.body, event.cause, status, payload, reason, state)]
 
     def on_answer(self, answer: Answer, state: State) -> Effects:
         """The provider's settled answer is the intent's outcome."""
@@ -64,8 +61,8 @@ class Actions:
         intent = _INTENT.decode(execution.intent)
         attempts = tuple(Attempt(number, attempt.result, attempt.code) for number, attempt in enumerate(answer.attempts, 1))
         if answer.result == "DONE":
-            effect = _EFFECT.decode(answer.body)
-            status, reason = OutcomeStatus.EXECUTED, None
+            effect = EFFECT.decode(answer.body)
+            status = OutcomeStatus.EXECUTED
             payload = OutcomePayload(
                 terminal_state=TerminalState.EXECUTED,
                 attempts=attempts,
@@ -77,8 +74,8 @@ class Actions:
             status = OutcomeStatus.FAILED
             payload = OutcomePayload(terminal_state=terminal, attempts=attempts, reason_code=reason, final_provider_code=answer.code)
         return [
-            Put(EXECUTIONS, msgspec.structs.replace(execution, state="TERMINAL")),
-            *self._outcome(intent, answer.cause, status, payload, reason, state),
+            Put(EXECUTIONS, msgspec.structs.replace(execution, state=TERMINAL)),
+            *self._outcome(intent, answer.cause, status, payload, state),
         ]
 
     @staticmethod
@@ -92,14 +89,9 @@ class Actions:
         yield Read(EXECUTIONS, (event.body.idempotency_key,))
 
     def _outcome(
-        self,
-        intent: ActionIntent,
-        cause: Cause,
-        status: OutcomeStatus,
-        payload: OutcomePayload,
-        reason: Reason | None,
-        state: State,
+        self, intent: ActionIntent, cause: Cause, status: OutcomeStatus, payload: OutcomePayload, state: State
     ) -> list[service.Effect]:
+        reason = payload.reason_code
         run = intent.pins.platform_run_id
         outcome_id = ids.outcome_id(run, intent.idempotency_key)
         body = ActionOutcome(
@@ -151,7 +143,7 @@ def _second_intent(event: Event[ActionIntent], known: Execution) -> Effects:
     if wish == known.intent:
         return []
     subject = SubjectKey(event.identity.platform_run_id, event.identity.event_class.value, event.identity.event_id)
-    first = payload_hash(event.event_type, known.intent, "v1")
-    return [
-        service.Anomaly(Reason.PAYLOAD_HASH_MISMATCH, subject, first, event.payload_hash, {"idempotency_key": event.body.idempotency_key})
-    ]
+    version = ACTION_INTENT.schema_versions[-1]
+    first, other = (payload_hash(event.event_type, payload, version) for payload in (known.intent, wish))
+    details = {"idempotency_key": known.idempotency_key, "first_event_id": known.intent_event_id}
+    return [service.Anomaly(Reason.PAYLOAD_HASH_MISMATCH, subject, first, other, details)]

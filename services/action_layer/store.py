@@ -4,6 +4,10 @@ import msgspec
 from laws.fields import Hex32, Hex64
 from spine.tables import Mode, Table
 
+# States of an execution; between its calls the scheduler keeps more (domain.md 6: RESERVED, EXECUTING(n), TERMINAL).
+EXECUTING = "EXECUTING"
+TERMINAL = "TERMINAL"
+
 
 class Execution(msgspec.Struct, frozen=True):
     """One intent by its idempotency key; `intent` holds the canonical bytes of its payload."""

@@ -1,48 +1,23 @@
 """What DF decides: pure functions from a trigger, its anchor and velocities to one decision and one intent (domain.md 5)."""
 
-import msgspec
-from laws import ids
-from laws.actions import ActionKind, ActionOrigin
-from laws.catalogue import ACTION_INTENT, DECISION_RESPONSE
-from laws.catalogue import FLOW_ANCHOR as FLOW_ANCHOR_TYPE
-from laws.contracts.action import ActionIntent, ActionSubject
-from laws.contracts.decision import (
-    BundleRef,
-    ContextRef,
-    ContextRole,
-    ContextStatus,
-    DecisionBody,
-    DecisionResponse,
-    RuleHit,
-    SourceEvent,
-)
+from laws.actions import ActionKind
+from laws.contracts.audit import SubjectKey
 from laws.contracts.world import FlowAnchor, TrafficEvent, TrafficKind
-from laws.coordinates import Coordinate, offset_basis
-from laws.degrade import DegradeMode, DegradePosture, mask_for
 from laws.reasons import Reason
 from laws.topics import FLOW_ANCHOR
-from spine.service import Append, Due, Effect, Effects, Emit, Event, Put, Read, Reads, ReadWaits, Settle, State, Wait
+from spine.service import Anomaly, Due, Effect, Effects, Event, Put, Read, Reads, ReadWaits, Settle, State, Wait
 
-from decision_fabric.pack import Dimension, Pack, Window
-from decision_fabric.rules import hits, most_severe
-from decision_fabric.store import ANCHORS, DECISIONS, VELOCITIES, Anchor, Decision, Velocity
-from decision_fabric.velocity import Total, added, seconds_of, total
+from decision_fabric.pack import Fact, Pack
+from decision_fabric.response import Judgement, outputs
+from decision_fabric.rules import UNKNOWN, Guardrails, most_severe
+from decision_fabric.store import ANCHORS, VELOCITIES, Anchor, Velocity, anchor_row
+from decision_fabric.velocity import Dimension, added, seconds_of, totals
 
 CONTEXT_WAIT = "context_wait"
-ACTION_DOMAIN = "fraud.disposition"
 POLICY_REV = "df.guardrails.v1"
-PRINCIPAL = "SYSTEM::decision_fabric"
 
-# What does not exist yet is absent by mask and named, never invented (architecture.md, settled questions).
-ABSENT = frozenset({"ieg", "model_primary", "model_stage2", "core_features", "entity_graph"})
-POSTURE = DegradePosture(
-    mode=DegradeMode.NORMAL,
-    capabilities_mask=mask_for(DegradeMode.NORMAL, ABSENT),
-    policy_rev="dl.policy.v0",
-    posture_seq=0,
-    reason="no degrade ladder yet: guardrails only",
-    absent=tuple(sorted(ABSENT)),
-)
+# A value that the anchor does not name has no velocity: its four facts are unknown, and hold no rule.
+_NO_VELOCITY = (UNKNOWN,) * 4
 
 
 def is_trigger(event: Event[TrafficEvent]) -> bool:
@@ -55,22 +30,34 @@ class Fabric:
 
     def __init__(self, pack: Pack) -> None:
         self._pack = pack
+        self._guardrails = Guardrails(pack)
 
     # --- anchors ---
 
     def on_anchor(self, event: Event[FlowAnchor], state: State) -> Effects:
-        """Keep the anchor, and decide every trigger of the flow that waited for it."""
-        anchor = _anchor_row(event)
+        """Keep the anchor, and decide every trigger of the flow that waited for it.
+
+        The first anchor of a flow stays: another one is never put in its place, and one that says something else is an anomaly
+        (domain.md 3.4). Triggers that waited together are decided on the velocities before all of them, then counted.
+        """
+        run, flow = event.identity.platform_run_id, event.body.flow_id
+        first = state.get(ANCHORS, run, flow)
+        if first is not None:
+            return _second_anchor(event, first)
+        anchor = anchor_row(event)
+        waiting = state.waits(CONTEXT_WAIT, wait_key(run, flow))
         effects: list[Effect] = [Put(ANCHORS, anchor)]
-        for waiting in state.waits(CONTEXT_WAIT, event.body.flow_id):
-            effects += [Settle(waiting), *self._decide(waiting.event, anchor, state)]
-        return effects
+        for wait in waiting:
+            effects += [Settle(wait), *self._decide(wait.event, anchor, state)]
+        return [*effects, *_counted([wait.event for wait in waiting], anchor, state)]
 
     @staticmethod
     def anchor_reads(event: Event[FlowAnchor]) -> Reads:
-        """The waits of the flow, and the velocities of whom the anchor names."""
-        yield ReadWaits(CONTEXT_WAIT, event.body.flow_id)
-        yield from _velocity_reads(event.identity.platform_run_id, _anchor_row(event))
+        """The flow's anchor, its waits, and the velocities of whom this anchor names."""
+        run, flow = event.identity.platform_run_id, event.body.flow_id
+        yield Read(ANCHORS, (run, flow))
+        yield ReadWaits(CONTEXT_WAIT, wait_key(run, flow))
+        yield from _velocity_reads(anchor_row(event))
 
     # --- traffic ---
 
@@ -78,18 +65,20 @@ class Fabric:
         """Decide a trigger whose anchor is there; let it wait where it is not. Other traffic has no effect here."""
         if not is_trigger(event):
             return ()
-        anchor = state.get(ANCHORS, event.identity.platform_run_id, event.body.flow_id)
+        run, flow = event.identity.platform_run_id, event.body.flow_id
+        anchor = state.get(ANCHORS, run, flow)
         if anchor is not None:
-            return self._decide(event, anchor, state)
+            return [*self._decide(event, anchor, state), *_counted([event], anchor, state)]
         budget = self._pack.context
-        wait = Wait(
-            CONTEXT_WAIT,
-            event.body.flow_id,
-            budget.join_wait_ms / 1000,
-            until_read=FLOW_ANCHOR.name,
-            cap=budget.cap_ms / 1000,
-        )
-        return (wait,)
+        return [
+            Wait(
+                CONTEXT_WAIT,
+                wait_key(run, flow),
+                budget.join_wait_ms / 1000,
+                until_read=FLOW_ANCHOR.name,
+                cap=budget.cap_ms / 1000,
+            )
+        ]
 
     @staticmethod
     def traffic_reads(event: Event[TrafficEvent]) -> Reads:
@@ -103,15 +92,21 @@ class Fabric:
         if is_trigger(event):
             anchor = state.get(ANCHORS, event.identity.platform_run_id, event.body.flow_id)
             if anchor is not None:
-                yield from _velocity_reads(event.identity.platform_run_id, anchor)
+                yield from _velocity_reads(anchor)
 
     def on_wait_over(self, due: Due[TrafficEvent], state: State) -> Effects:
-        """The anchor did not come in time: decide without it, and name what is missing (domain.md 5.7)."""
-        state.get(ANCHORS, due.event.identity.platform_run_id, due.event.body.flow_id)
+        """The anchor did not come in time: decide without it, at least STEP_UP, and name what is missing (domain.md 5.7).
+
+        Raises ValueError where the anchor is there after all: the decision would say that it is missing and show that it is not.
+        """
+        event = due.event
+        run, flow = event.identity.platform_run_id, event.body.flow_id
+        if state.get(ANCHORS, run, flow) is not None:
+            raise ValueError(f"flow_id={flow} of {run} has its anchor, but its wait was not settled")
+        found = self._guardrails.hits([event.body.amount_minor, 1, *_NO_VELOCITY * len(Dimension)])
         reason = Reason.CONTEXT_WAIT_CAP if due.capped else Reason.CONTEXT_MISSING
-        found = hits(self._pack, due.event.body.amount_minor, {})
-        action = most_severe(found, ActionKind.STEP_UP)
-        return self._outputs(due.event, None, state, action, found, (reason,))
+        judgement = Judgement(most_severe(found, ActionKind.STEP_UP), found, (reason, *([Reason.RULE_HIT] if found else [])))
+        return outputs(self._pack, event, None, judgement, state)
 
     @staticmethod
     def wait_over_reads(due: Due[TrafficEvent]) -> Reads:
@@ -122,140 +117,62 @@ class Fabric:
 
     def _decide(self, event: Event[TrafficEvent], anchor: Anchor, state: State) -> list[Effect]:
         now_s = seconds_of(event.ts_utc)
-        velocities: dict[tuple[Dimension, Window], Total] = {}
-        writes: list[Effect] = []
-        run = event.identity.platform_run_id
+        facts = [event.body.amount_minor, 0]
         for dimension, value in _subjects(anchor):
-            rows = [row.buckets for row in state.all_lanes(VELOCITIES, run, dimension.value, value)]
-            for window in Window:
-                velocities[(dimension, window)] = total(rows, window, now_s)
-            own = state.own(VELOCITIES, run, dimension.value, value)
-            buckets = added(own.buckets if own else None, now_s, event.body.amount_minor)
-            writes.append(Put(VELOCITIES, Velocity(run, dimension.value, value, buckets), event.cause))
-        found = hits(self._pack, event.body.amount_minor, velocities)
-        reason = Reason.RULE_HIT if found else Reason.NO_RULE_HIT
-        action = most_severe(found, ActionKind.ALLOW)
-        return [*writes, *self._outputs(event, anchor, state, action, found, (reason,))]
-
-    def _outputs(
-        self,
-        event: Event[TrafficEvent],
-        anchor: Anchor | None,
-        state: State,
-        action: ActionKind,
-        found: tuple[RuleHit, ...],
-        reasons: tuple[Reason, ...],
-    ) -> list[Effect]:
-        if event.origin is None:
-            raise ValueError(f"trigger {event.identity.event_id} has no origin: only records are decided on")
-        provenance = state.provenance
-        cause, pins = event.cause, event.cause.pins
-        scope = msgspec.to_builtins(pins)
-        source_id = event.identity.event_id
-        origin = event.origin
-        decision_id = ids.decision_id(source_id, pins.platform_run_id, provenance.bundle_id, _place(origin))
-        snapshot_hash = ids.snapshot_hash(state.read_set())
-        context = () if anchor is None else (_context_ref(anchor),)
-        body = DecisionBody(
-            action_kind=action,
-            context_status=ContextStatus.CONTEXT_MISSING if anchor is None else ContextStatus.CONTEXT_READY,
-            registry_outcome="PACK_PINNED",
-            context_evidence_digest=ids.hex64("df.context_evidence.v1", [msgspec.to_builtins(ref) for ref in context]),
-            stage="guardrails",
-            rule_hits=found,
-            missing_roles=(ContextRole.FLOW_ANCHOR,) if anchor is None else (),
-        )
-        codes = tuple(reason.value for reason in reasons)
-        decision = DecisionResponse(
-            decision_id=decision_id,
-            decision_kind="fraud_decision_v0",
-            bundle_ref=BundleRef(provenance.bundle_id, self._pack.version, f"pack:{self._pack.pack_id}"),
-            snapshot_hash=snapshot_hash,
-            eb_offset_basis=offset_basis(origin.topic, {origin.partition: origin.offset + 1}),
-            degrade_posture=POSTURE,
-            pins=pins,
-            run_config_digest=provenance.config_digest,
-            policy_rev=provenance.policy_rev,
-            source_event=SourceEvent(source_id, event.event_type, event.ts_utc, origin.ref()),
-            decision=body,
-            context_refs=context,
-            reason_codes=codes,
-            snapshot_ref=f"read_set:{snapshot_hash}",
-        )
-        intent = ActionIntent(
-            action_id=ids.action_id(decision_id, action.value),
-            decision_id=decision_id,
-            action_kind=action,
-            idempotency_key=ids.idempotency_key(source_id, ACTION_DOMAIN, scope),
-            actor_principal=PRINCIPAL,
-            origin=ActionOrigin.DF,
-            policy_rev=provenance.policy_rev,
-            run_config_digest=provenance.config_digest,
-            pins=pins,
-            action_payload=ActionSubject(source_id, event.body.flow_id, anchor.account_id if anchor else None),
-        )
-        decision_event_id = ids.decision_event_id(source_id, scope)
-        row = Decision(
-            decision_id=decision_id,
-            platform_run_id=pins.platform_run_id,
-            source_event_id=source_id,
-            flow_id=event.body.flow_id,
-            action_kind=action.value,
-            context_status=body.context_status.value,
-            snapshot_hash=snapshot_hash,
-            reason_codes=",".join(codes),
-            decision_event_id=decision_event_id,
-        )
-        return [
-            Append(DECISIONS, row, cause),
-            Emit(DECISION_RESPONSE, decision_event_id, decision, source_id, cause),
-            Emit(ACTION_INTENT, ids.intent_event_id(source_id, ACTION_DOMAIN, scope), intent, decision_event_id, cause),
-        ]
+            if value is None:
+                facts += _NO_VELOCITY
+                continue
+            rows = state.all_lanes(VELOCITIES, anchor.platform_run_id, dimension.value, value)
+            facts += totals((row.buckets for row in rows), now_s)
+        found = self._guardrails.hits(facts)
+        judgement = Judgement(most_severe(found, ActionKind.ALLOW), found, (Reason.RULE_HIT if found else Reason.NO_RULE_HIT,))
+        return outputs(self._pack, event, anchor, judgement, state)
 
 
-def _anchor_row(event: Event[FlowAnchor]) -> Anchor:
-    body, origin = event.body, event.origin
-    if origin is None:
-        raise ValueError(f"anchor {event.identity.event_id} has no origin: only records are anchors")
-    return Anchor(
-        platform_run_id=event.identity.platform_run_id,
-        flow_id=body.flow_id,
-        event_id=event.identity.event_id,
-        merchant_id=body.merchant_id,
-        account_id=body.account_id,
-        party_id=body.party_id,
-        instrument_id=body.instrument_id,
-        device_id=body.device_id,
-        ip_id=body.ip_id,
-        amount_minor=body.amount_minor,
-        currency=body.currency,
-        cluster_id=origin.cluster_id,
-        topic_uuid=origin.topic_id,
-        topic=origin.topic,
-        home_partition=origin.partition,
-        home_offset=origin.offset,
-    )
+def wait_key(platform_run_id: str, flow_id: str) -> str:
+    """Under what a trigger waits. Two runs of one world have the same flows: an anchor settles only the waits of its own run."""
+    return f"{platform_run_id}/{flow_id}"
 
 
-def _subjects(anchor: Anchor) -> list[tuple[Dimension, str]]:
-    named = [
+def _second_anchor(event: Event[FlowAnchor], first: Anchor) -> Effects:
+    if event.payload_hash == first.payload_hash:
+        return []
+    subject = SubjectKey(event.identity.platform_run_id, event.identity.event_class.value, event.identity.event_id)
+    details = {"flow_id": event.body.flow_id, "first_event_id": first.event_id}
+    return [Anomaly(Reason.PAYLOAD_HASH_MISMATCH, subject, first.payload_hash, event.payload_hash, details)]
+
+
+def _counted(triggers: list[Event[TrafficEvent]], anchor: Anchor, state: State) -> list[Effect]:
+    """This lane's velocities with these triggers of the anchor's flow."""
+    if not triggers:
+        return []
+    run, writes = anchor.platform_run_id, list[Effect]()
+    for dimension, value in _subjects(anchor):
+        if value is None:
+            continue
+        own = state.own(VELOCITIES, run, dimension.value, value)
+        buckets = own.buckets if own else None
+        for event in triggers:
+            buckets = added(buckets, seconds_of(event.ts_utc), event.body.amount_minor)
+        if buckets is not None:
+            writes.append(Put(VELOCITIES, Velocity(run, dimension.value, value, buckets), triggers[-1].cause))
+    return writes
+
+
+def _subjects(anchor: Anchor) -> tuple[tuple[Dimension, str | None], ...]:
+    """Whom an anchor names, in the order of the pack's facts."""
+    return (
         (Dimension.ACCOUNT, anchor.account_id),
         (Dimension.INSTRUMENT, anchor.instrument_id),
         (Dimension.DEVICE, anchor.device_id),
         (Dimension.IP, anchor.ip_id),
         (Dimension.MERCHANT, anchor.merchant_id),
-    ]
-    return [(dimension, value) for dimension, value in named if value is not None]
+    )
 
 
-def _velocity_reads(run: str, anchor: Anchor) -> Reads:
-    return [Read(VELOCITIES, (run, dimension.value, value)) for dimension, value in _subjects(anchor)]
+def _velocity_reads(anchor: Anchor) -> Reads:
+    return [Read(VELOCITIES, (anchor.platform_run_id, dim.value, value)) for dim, value in _subjects(anchor) if value is not None]
 
 
-def _context_ref(anchor: Anchor) -> ContextRef:
-    place = Coordinate(anchor.cluster_id, anchor.topic_uuid, anchor.topic, anchor.home_partition, anchor.home_offset)
-    return ContextRef(anchor.event_id, FLOW_ANCHOR_TYPE.name, ContextRole.FLOW_ANCHOR, place.ref())
-
-
-def _place(origin: Coordinate) -> list[str | int]:
-    return [origin.cluster_id, origin.topic_id, origin.topic, origin.partition, str(origin.offset)]
+# The facts of a decision are put together by position: amount, context, then four of each dimension.
+assert tuple(Fact)[2:] == tuple(f"{dim}_{window}_{what}" for dim in Dimension for window in ("1h", "24h") for what in ("count", "amount"))

@@ -1,26 +1,40 @@
 """Evaluates a pack: which rules hold, with the values that made them hold (anchors.md: a rule trace with values)."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from laws.actions import ActionKind
 from laws.contracts.decision import RuleHit
 
-from decision_fabric.pack import Dimension, Pack, Rule, Window
-from decision_fabric.velocity import Total
+from decision_fabric.pack import Bounds, Fact, Pack, Rule
 
 SEVERITY = {ActionKind.ALLOW: 0, ActionKind.STEP_UP: 1, ActionKind.QUEUE_REVIEW: 2, ActionKind.BLOCK: 3}
 
-Velocities = Mapping[tuple[Dimension, Window], Total]
+# Below every bound: what is not known holds no rule, whichever end the rule names.
+UNKNOWN = -1
+_NO_END = 2**63
+
+_SLOTS = {fact: slot for slot, fact in enumerate(Fact)}
+
+Limits = tuple[tuple[int, int, int], ...]
 
 
-def hits(pack: Pack, amount_minor: int, velocities: Velocities) -> tuple[RuleHit, ...]:
-    """The rules that hold, in pack order. A velocity whose dimension is unknown holds no rule."""
-    found = []
-    for rule in pack.rules:
-        values = _holds(rule, amount_minor, velocities)
-        if values is not None:
-            found.append(RuleHit(rule.rule_id, rule.action_kind, values))
-    return tuple(found)
+class Guardrails:
+    """A pack made ready: a rule is a few comparisons of whole numbers by position."""
+
+    def __init__(self, pack: Pack) -> None:
+        self._rules: tuple[tuple[Limits, Rule], ...] = tuple((_limits(rule), rule) for rule in pack.rules)
+
+    def hits(self, facts: Sequence[int]) -> tuple[RuleHit, ...]:
+        """The rules that hold, in pack order. `facts` has one number a member of Fact, in that order; UNKNOWN where there is none."""
+        found = []
+        for limits, rule in self._rules:
+            for slot, low, high in limits:
+                if not low <= facts[slot] <= high:
+                    break
+            else:
+                values = {fact.value: str(facts[_SLOTS[fact]]) for fact in rule.when}
+                found.append(RuleHit(rule.rule_id, rule.action_kind, values))
+        return tuple(found)
 
 
 def most_severe(found: tuple[RuleHit, ...], floor: ActionKind) -> ActionKind:
@@ -28,21 +42,10 @@ def most_severe(found: tuple[RuleHit, ...], floor: ActionKind) -> ActionKind:
     return max((floor, *(hit.action_kind for hit in found)), key=SEVERITY.__getitem__)
 
 
-def _holds(rule: Rule, amount_minor: int, velocities: Velocities) -> dict[str, str] | None:
-    values: dict[str, str] = {}
-    if rule.amount_at_least is not None:
-        if amount_minor < rule.amount_at_least:
-            return None
-        values["amount_minor"] = str(amount_minor)
-    condition = rule.velocity
-    if condition is not None:
-        total = velocities.get((condition.dimension, condition.window))
-        if total is None:
-            return None
-        counted = condition.count_at_least is not None
-        found = total.triggers if counted else total.amount
-        wanted = condition.count_at_least if counted else condition.amount_at_least
-        if wanted is None or found < wanted:
-            return None
-        values[f"{condition.dimension}_{condition.window}_{'count' if counted else 'amount'}"] = str(found)
-    return values
+def _limits(rule: Rule) -> Limits:
+    return tuple((_SLOTS[fact], *_ends(bounds)) for fact, bounds in rule.when.items())
+
+
+def _ends(bounds: Bounds) -> tuple[int, int]:
+    low = 0 if bounds.at_least is None else bounds.at_least
+    return low, _NO_END if bounds.at_most is None else bounds.at_most

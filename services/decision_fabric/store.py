@@ -1,7 +1,9 @@
 """DF's own tables: anchors, velocities and decisions (domain.md 5.8; runtime.md, State)."""
 
 import msgspec
+from laws.contracts.world import FlowAnchor
 from laws.fields import Hex32, Hex64
+from spine.service import Event
 from spine.tables import Mode, Table
 
 
@@ -11,6 +13,7 @@ class Anchor(msgspec.Struct, frozen=True):
     platform_run_id: str
     flow_id: str
     event_id: str
+    payload_hash: bytes
     merchant_id: str
     account_id: str
     party_id: str
@@ -53,3 +56,29 @@ ANCHORS = Table("anchor", Anchor, ("platform_run_id", "flow_id"), Mode.STATE)
 VELOCITIES = Table("velocity", Velocity, ("platform_run_id", "dimension", "value"), Mode.SHARED)
 DECISIONS = Table("decision", Decision, ("decision_id",), Mode.APPEND)
 TABLES = (ANCHORS, VELOCITIES, DECISIONS)
+
+
+def anchor_row(event: Event[FlowAnchor]) -> Anchor:
+    """The row of an anchor's event. Raises ValueError for a command: a decision names the place of its anchor."""
+    body, origin = event.body, event.origin
+    if origin is None:
+        raise ValueError(f"anchor {event.identity.event_id} has no origin: only records are anchors")
+    return Anchor(
+        platform_run_id=event.identity.platform_run_id,
+        flow_id=body.flow_id,
+        event_id=event.identity.event_id,
+        payload_hash=event.payload_hash,
+        merchant_id=body.merchant_id,
+        account_id=body.account_id,
+        party_id=body.party_id,
+        instrument_id=body.instrument_id,
+        device_id=body.device_id,
+        ip_id=body.ip_id,
+        amount_minor=body.amount_minor,
+        currency=body.currency,
+        cluster_id=origin.cluster_id,
+        topic_uuid=origin.topic_id,
+        topic=origin.topic,
+        home_partition=origin.partition,
+        home_offset=origin.offset,
+    )

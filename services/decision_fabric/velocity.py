@@ -1,59 +1,91 @@
 """Velocity windows over event time, as buckets that lanes add up (runtime.md, State: aggregates over other keys)."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
+from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
 
-from decision_fabric.pack import Window
 
-# Ten minutes resolve the hour to a sixth; hours resolve the day to a twenty-fourth. A window holds the bucket of now and those before it.
-_FINE_S = 600
-_COARSE_S = 3600
-_BUCKETS = {Window.HOUR: (_FINE_S, 6), Window.DAY: (_COARSE_S, 24)}
+class Dimension(StrEnum):
+    """Whose velocity is counted (domain.md 3.5: keyed by flow, every count would be 1)."""
 
-# {bucket size: {bucket number: [count, amount in minor units]}}
-Buckets = dict[int, dict[int, tuple[int, int]]]
+    ACCOUNT = "account"
+    INSTRUMENT = "instrument"
+    DEVICE = "device"
+    IP = "ip"
+    MERCHANT = "merchant"
+
+
+# Ten minutes resolve the hour to a sixth, hours the day to a twenty-fourth. A window holds the bucket of now and those before it.
+_FINE_S, _FINE_LENGTH = 600, 6
+_COARSE_S, _COARSE_LENGTH = 3600, 24
+
+# {bucket number: (count, amount in minor units)}
+Buckets = dict[int, tuple[int, int]]
+
+
+class _Windows(msgspec.Struct, array_like=True):
+    """The row's bytes: the newest fine and coarse buckets of one lane."""
+
+    fine: Buckets
+    coarse: Buckets
+
 
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(dict[int, dict[int, tuple[int, int]]])
+_DECODER = msgspec.msgpack.Decoder(_Windows)
 
 
-class Total(NamedTuple):
-    """What a window holds."""
+class Totals(NamedTuple):
+    """What the windows of one value hold, in the order of the pack's facts."""
 
-    triggers: int
-    amount: int
+    hour_count: int
+    hour_amount: int
+    day_count: int
+    day_amount: int
 
 
 def seconds_of(ts_utc: str) -> int:
     """Event time in whole seconds."""
-    return int(datetime.fromisoformat(ts_utc).astimezone(UTC).timestamp())
+    return int(datetime.fromisoformat(ts_utc).timestamp())
 
 
-def total(rows: Iterable[bytes], window: Window, now_s: int) -> Total:
-    """The sum over lanes of a window that ends with the bucket of `now_s`."""
-    size, length = _BUCKETS[window]
-    last = now_s // size
-    count = amount = 0
+def totals(rows: Iterable[bytes], now_s: int) -> Totals:
+    """The sums over lanes of the windows that end with the buckets of `now_s`. What is later than those does not count."""
+    fine_last, coarse_last = now_s // _FINE_S, now_s // _COARSE_S
+    fine_first, coarse_first = fine_last - _FINE_LENGTH + 1, coarse_last - _COARSE_LENGTH + 1
+    hour_count = hour_amount = day_count = day_amount = 0
     for row in rows:
-        for number, (n, minor) in _DECODER.decode(row).get(size, {}).items():
-            if last - length < number <= last:
-                count += n
-                amount += minor
-    return Total(count, amount)
+        windows = _DECODER.decode(row)
+        for number, (count, amount) in windows.fine.items():
+            if fine_first <= number <= fine_last:
+                hour_count += count
+                hour_amount += amount
+        for number, (count, amount) in windows.coarse.items():
+            if coarse_first <= number <= coarse_last:
+                day_count += count
+                day_amount += amount
+    return Totals(hour_count, hour_amount, day_count, day_amount)
 
 
 def added(row: bytes | None, now_s: int, amount_minor: int) -> bytes:
-    """A lane's buckets with one trigger more; what no window can hold any more is dropped."""
-    buckets: Buckets = _DECODER.decode(row) if row else {}
-    for size, length in _BUCKETS.values():
-        held = buckets.setdefault(size, {})
-        number = now_s // size
-        n, minor = held.get(number, (0, 0))
-        held[number] = (n + 1, minor + amount_minor)
-        newest = max(held)
-        for old in [key for key in held if key <= newest - 2 * length]:
-            del held[old]
-    return _ENCODER.encode({size: dict(sorted(held.items())) for size, held in sorted(buckets.items())})
+    """A lane's row with one trigger more.
+
+    Kept are two lengths of each window before its newest bucket, so that a trigger which comes up to one window late still finds all of
+    its own window. The bytes depend on the counts alone, not on the order in which they came.
+    """
+    windows = _DECODER.decode(row) if row else _Windows({}, {})
+    return _ENCODER.encode(
+        _Windows(
+            _grown(windows.fine, now_s // _FINE_S, amount_minor, 2 * _FINE_LENGTH),
+            _grown(windows.coarse, now_s // _COARSE_S, amount_minor, 2 * _COARSE_LENGTH),
+        )
+    )
+
+
+def _grown(buckets: Buckets, number: int, amount_minor: int, kept: int) -> Buckets:
+    count, amount = buckets.get(number, (0, 0))
+    buckets[number] = (count + 1, amount + amount_minor)
+    oldest = max(buckets) - kept
+    return {key: buckets[key] for key in sorted(buckets) if key > oldest}

@@ -16,6 +16,7 @@ CREATE TABLE anchor (
     platform_run_id text NOT NULL,
     flow_id text NOT NULL,
     event_id text NOT NULL,
+    payload_hash bytea NOT NULL,
     merchant_id text NOT NULL,
     account_id text NOT NULL,
     party_id text NOT NULL,
