@@ -7,8 +7,10 @@ from io import BytesIO
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.client import AIOKafkaClient
+from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.errors import for_code
 from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.types import (
     AbstractType,
     Boolean,
@@ -140,7 +142,7 @@ def client_options(settings: Settings, tokens: MskIamTokens | None = None) -> di
 
 
 class TopicWatch:
-    """Asks the cluster for the identity of topics."""
+    """Asks the cluster what its topics are, and tells it how far lanes have read."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self._client = AIOKafkaClient(**options)
@@ -155,20 +157,43 @@ class TopicWatch:
 
     async def identities(self, topics: list[str]) -> dict[str, TopicIdentity]:
         """Identity by name; a topic that does not exist is left out. Raises aiokafka.errors.KafkaError on trouble with the broker."""
-        node = self._client.get_random_node()
-        response = await self._client.send(node, _MetadataRequest(topics))
-        return {
-            entry[1]: TopicIdentity(response.cluster_id, entry[2], len(entry[4]))
-            for entry in response.topics
-            if entry[0] != _UNKNOWN_TOPIC and entry[0] == 0
-        }
+        await find_brokers(self._client)
+        response = await self._client.send(self._client.get_random_node(), _MetadataRequest(topics))
+        for entry in response.topics:
+            if entry[0] not in (0, _UNKNOWN_TOPIC):
+                raise for_code(entry[0])(f"metadata of {entry[1]}")
+        return {entry[1]: TopicIdentity(response.cluster_id, entry[2], len(entry[4])) for entry in response.topics if entry[0] == 0}
+
+    async def advise(self, group: str, offsets: dict[str, dict[int, int]]) -> None:
+        """Commit {topic: {partition: next offset}} under a group's name, for lag tools. Raises aiokafka.errors.KafkaError.
+
+        Sent as a client without membership: a consumer's own group machinery would be one more thing that can stop a lane.
+        """
+        await find_brokers(self._client)
+        coordinator = await self._client.coordinator_lookup(CoordinationType.GROUP, group)
+        topics = [(topic, [(partition, offset, "") for partition, offset in places.items()]) for topic, places in offsets.items()]
+        response = await self._client.send(coordinator, OffsetCommitRequest(group, -1, "", -1, topics))
+        for _, partitions in response.topics:
+            for partition, code in partitions:
+                if code:
+                    raise for_code(code)(f"advisory offset of partition {partition}")
 
 
-def make_consumer(options: dict[str, Any], group: str) -> AIOKafkaConsumer:
-    """A consumer without subscription: lanes assign and seek, PostgreSQL says where. Its group only carries the advisory offsets."""
+async def find_brokers(client: AIOKafkaClient) -> None:
+    """Ask the bootstrap addresses again where a client has lost sight of every broker: by itself it never would.
+
+    A cluster whose only broker is fenced for a moment answers with no brokers at all, and aiokafka asks brokers that it knows, only.
+    Raises aiokafka.errors.KafkaConnectionError.
+    """
+    if client.get_random_node() is None:
+        await client.bootstrap()
+
+
+def make_consumer(options: dict[str, Any]) -> AIOKafkaConsumer:
+    """A consumer without subscription and without a group: lanes assign and seek, PostgreSQL says where."""
     return AIOKafkaConsumer(
         **options,
-        group_id=group,
+        group_id=None,
         enable_auto_commit=False,
         # An offset that is out of range is a hole in the evidence, never a reason to start somewhere else.
         auto_offset_reset="none",

@@ -97,9 +97,9 @@ class Intake:
             for name, partition in self._partitions.items()
         }
 
-    async def commit(self, offsets: dict[str, int]) -> None:
-        """Tell the broker, for lag tools; nothing reads it back."""
-        await self._consumer.commit({self._partitions[name]: offset for name, offset in offsets.items()})
+    def places(self, offsets: dict[str, int]) -> dict[str, dict[int, int]]:
+        """{physical topic: {partition: next offset}}, as advisory offsets are told."""
+        return {self._partitions[name].topic: {self._partitions[name].partition: offset} for name, offset in offsets.items()}
 
 
 def _source(record: ConsumerRecord, name: str, identity: TopicIdentity) -> Source:

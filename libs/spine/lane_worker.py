@@ -43,6 +43,7 @@ _log = structlog.get_logger(__name__)
 # A topic that is deleted and made again restarts at offset 0 under the same name. No batch is applied on an identity older than this.
 _IDENTITY_AGE = 0.25
 _FETCH_WAIT_MS = 250
+_FETCH_FAILURES = 10
 _FIRST_BATCH = 200
 _SMALLEST_BATCH = 20
 _TIMERS_AT_ONCE = 500
@@ -107,7 +108,7 @@ class LaneWorker:
         # First everything that a dead owner left: its rows are older than anything this lane will apply.
         await self._patiently(self.publisher.empty, "publish what the last owner left")
         topics = group_topics(self.spec.group)
-        consumer = make_consumer(self._rt.bus_options, self._rt.service.name) if topics else None
+        consumer = make_consumer(self._rt.bus_options) if topics else None
         async with asyncio.TaskGroup() as group:
             helpers = [group.create_task(self.publisher.run())]
             if consumer is not None:
@@ -197,13 +198,19 @@ class LaneWorker:
         intake = self._intake
         if intake is None:
             return
+        failures = 0
         while not self._draining.is_set():
             try:
                 fetched = await intake.fetch(self._batch_size, _FETCH_WAIT_MS)
             except TRANSIENT as error:
-                _log.warning("lane.fetch_failed", lane=self.spec.lane, error=str(error))
+                failures += 1
+                _log.warning("lane.fetch_failed", lane=self.spec.lane, error=str(error), failures=failures)
+                if failures >= _FETCH_FAILURES:
+                    # A client that does not recover by itself never will: the lane is given back, and claimed with a new one.
+                    raise
                 await asyncio.sleep(0.2)
                 continue
+            failures = 0
             if not fetched.sources:
                 continue
             reached(Step.FETCHED)
@@ -398,7 +405,7 @@ class LaneWorker:
         if self._intake is None or not self.next_offsets:
             return
         try:
-            await self._intake.commit(self.next_offsets)
+            await self._rt.watch.advise(self._rt.service.name, self._intake.places(self.next_offsets))
         except TRANSIENT as error:
             # Only lag tools read it: the next second writes a newer one.
             _log.info("lane.advisory_commit_failed", lane=self.spec.lane, error=str(error))

@@ -18,7 +18,7 @@ from laws.canonical import canonical_json
 from laws.headers import Provenance
 from laws.reasons import Reason
 
-from spine.bus import BusError, TopicWatch, client_options, make_producer
+from spine.bus import BusError, TopicWatch, client_options, find_brokers, make_producer
 from spine.commands import CommandDoor
 from spine.deadline import Deadline
 from spine.emission import Emitter
@@ -125,6 +125,7 @@ class Worker:
             while not self._stopping.is_set():
                 try:
                     await self._beat()
+                    await find_brokers(self._rt.producer.client)
                     if not joined:
                         await self._rt.ownership.join()
                         joined = True
