@@ -5,13 +5,13 @@ import sys
 
 import uvloop
 from pydantic import ValidationError
-from spine.settings import PostureError, Rung
 
 from ingress.edge import Edge
 from ingress.http_adapter import Adapter
 from ingress.logs import configure_logs
 from ingress.settings import EdgeSettings, load_settings
 from ingress.tables import ensure_tables
+from spine.settings import PostureError, Rung
 
 
 async def _serve(settings: EdgeSettings, arguments: argparse.Namespace) -> None:

@@ -7,10 +7,6 @@ from typing import NamedTuple
 
 import msgspec
 import structlog
-from laws.envelope import decode_envelope
-from laws.headers import EVENT_ID, PLATFORM_RUN_ID, Provenance
-from laws.payload_hash import payload_hash
-from laws.reasons import Reason
 
 from ingress.admission_store import AdmissionStore
 from ingress.bus import Bus, BusError, PublishUnknownError
@@ -21,6 +17,10 @@ from ingress.receipt import Decision
 from ingress.record import Record
 from ingress.row import AdmissionRow, State
 from ingress.settings import EdgeSettings
+from laws.envelope import decode_envelope
+from laws.headers import EVENT_ID, PLATFORM_RUN_ID, Provenance
+from laws.payload_hash import payload_hash
+from laws.reasons import Reason
 
 log = structlog.get_logger()
 

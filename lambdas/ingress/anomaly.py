@@ -1,6 +1,9 @@
 """The corridor_anomaly of a quarantined payload mismatch: a pure function of what the quarantine row keeps (domain.md 2.6, 10.6)."""
 
 import msgspec
+
+from ingress.policy import WRITER
+from ingress.record import Record
 from laws.catalogue import CORRIDOR_ANOMALY
 from laws.contracts.audit import CorridorAnomaly, SubjectKey
 from laws.coordinates import OriginOffset
@@ -11,9 +14,6 @@ from laws.ids import anomaly_event_id
 from laws.reasons import Reason
 from laws.topics import AUDIT
 from laws.trace_context import child, derive_span_id, parse_traceparent
-
-from ingress.policy import WRITER
-from ingress.record import Record
 
 
 class Mismatch(msgspec.Struct, frozen=True):

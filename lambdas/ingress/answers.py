@@ -3,10 +3,10 @@
 from typing import Any, TypeAlias
 
 import msgspec
-from laws.reasons import Reason
 
 from ingress.inspection import Detail
 from ingress.receipt import Decision, Receipt
+from laws.reasons import Reason
 
 Response: TypeAlias = dict[str, Any]
 """An API Gateway HTTP API response, payload format 2.0."""

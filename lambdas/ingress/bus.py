@@ -12,16 +12,17 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
-from laws.topics import AUDIT, Topic
-from spine.settings import KafkaSecurity
 
 from ingress.policy import DOORS
 from ingress.record import Record
 from ingress.settings import EdgeSettings
+from laws.topics import AUDIT, Topic
+from spine.settings import KafkaSecurity
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
     from aiokafka.structs import RecordMetadata
+
     from spine.bus import TopicIdentity
 
 log = structlog.get_logger()

@@ -10,9 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from laws.headers import Correlation, Provenance
-from laws.reasons import Reason
-from laws.times import format_instant
 
 from ingress.admission import Admission, DifferentPayloadError, Verdict
 from ingress.admission_store import AdmissionStore
@@ -30,6 +27,9 @@ from ingress.receipt import Decision, receipt_of
 from ingress.record import Caller, Stamp
 from ingress.settings import POLICY_REV, EdgeSettings
 from ingress.turns import Turns
+from laws.headers import Correlation, Provenance
+from laws.reasons import Reason
+from laws.times import format_instant
 
 log = structlog.get_logger()
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
+
+from ingress.policy import DOORS
 from laws.canonical import canonical_json
 from laws.catalogue import EventType, Refusal, check_envelope
 from laws.contracts.world import LEAK_FIELDS
@@ -17,8 +19,6 @@ from laws.reasons import Reason
 from laws.strict_json import DUPLICATE_KEY, NUMBER_NOT_EXACT, StrictJsonError, parse_strict
 from laws.times import parse_instant
 from laws.topics import Topic
-
-from ingress.policy import DOORS
 
 # What strict reading refuses is an invalid envelope (domain.md 2.12); the second code says in what way.
 _FINER_CODES = {DUPLICATE_KEY: Reason.DUPLICATE_KEY, NUMBER_NOT_EXACT: Reason.NUMBER_NOT_EXACT}

@@ -4,6 +4,7 @@ from functools import cache
 from typing import Any
 
 import msgspec
+
 from laws.catalogue import EVENT_TYPES, EventType
 from laws.contracts.world import LEAK_FIELDS
 from laws.ids import hex64

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
-from laws.canonical import canonical_json
-from laws.ids import quarantine_id
 
 from ingress.anomaly import Mismatch
 from ingress.dynamodb import ConditionFailedError, DynamoDB, StoreError
@@ -16,6 +14,8 @@ from ingress.receipt import current_policy_rev
 from ingress.row import Item, binary, number, text
 from ingress.settings import POLICY_REV
 from ingress.tables import PENDING_INDEX
+from laws.canonical import canonical_json
+from laws.ids import quarantine_id
 
 # A DynamoDB item holds 400 KB. A lawful payload is below 2 KB; of anything longer the start and the digest are evidence enough.
 MAX_BODY_BYTES = 65_536

@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 import msgspec
-from laws.coordinates import OFFSET_KIND
-from laws.ids import receipt_id
-from laws.times import format_instant
 
 from ingress.policy import TYPE_OF_CLASS, policy_digest
 from ingress.row import AdmissionRow
+from laws.coordinates import OFFSET_KIND
+from laws.ids import receipt_id
+from laws.times import format_instant
 
 
 class Decision(StrEnum):

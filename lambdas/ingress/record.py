@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ingress.inspection import Candidate
+from ingress.policy import WRITER
 from laws.envelope import encode_envelope
 from laws.headers import Correlation, Provenance
 from laws.trace_context import TraceContext, child, continue_or_start, derive_span_id, derive_trace_id, parse_traceparent
-
-from ingress.inspection import Candidate
-from ingress.policy import WRITER
 
 
 class Record(NamedTuple):

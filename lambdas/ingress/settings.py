@@ -7,9 +7,10 @@ from enum import StrEnum
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from laws.canonical import canonical_json
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from laws.canonical import canonical_json
 from spine.settings import KafkaSecurity, PostureError, Rung
 
 POLICY_REV = "ig.schema_policy.v1"

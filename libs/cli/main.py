@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from testkit import engines
-from testkit.run.options import RunOptions
 
 from cli import parked, runs, topics
+from testkit import engines
+from testkit.run.options import RunOptions
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(topics.app, name="topics", help="The catalogue's topics on a cluster.")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import aiohttp
 import asyncpg
 import typer
+
 from spine.tables import quote
 from spine.tokens import issue
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import Annotated
 
 import typer
+
 from spine.migrate import close_run, open_run
 
 app = typer.Typer(no_args_is_help=True)

@@ -4,6 +4,7 @@ import asyncio
 from typing import Annotated
 
 import typer
+
 from laws.topics import TOPICS
 from spine.provision import Change, ChangeKind
 from spine.provision import apply as apply_changes

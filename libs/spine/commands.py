@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
+
 from laws.partition import partition_for
 from laws.reasons import Reason
 from laws.topics import KeyRecipe
 from laws.verdicts import Verdict
-
 from spine.deadline import Deadline
 from spine.faults import TRANSIENT_STORE
 from spine.inputs import Input, Source

@@ -3,13 +3,13 @@
 from typing import NamedTuple
 
 import msgspec
+
 from laws.encode import canonical_struct
 from laws.envelope import encode_envelope
 from laws.headers import Provenance
 from laws.identity import pack_event_id
 from laws.payload_hash import payload_hash
 from laws.trace_context import derive_span_id
-
 from spine.service import Cause, Emit
 
 _HEADERS = msgspec.msgpack.Encoder()

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 import msgspec
+
 from laws.catalogue import EVENT_TYPES, EventType, Refusal, check_envelope
 from laws.coordinates import Coordinate
 from laws.envelope import Envelope, decode_envelope
@@ -12,7 +13,6 @@ from laws.headers import Correlation, read_correlation
 from laws.identity import Identity
 from laws.payload_hash import payload_hash
 from laws.reasons import Reason
-
 from spine.service import Cause, Effects, Event, LaneGroup, On, Read, Reads, ReadWaits, State, no_more_reads
 
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.structs import ConsumerRecord
+
 from laws.reasons import Reason
 from laws.topics import Topic
-
 from spine.bus import BusError, TopicIdentity
 from spine.inputs import Source
 

@@ -5,7 +5,6 @@ from typing import Any
 from laws.identity import Identity, pack_event_id
 from laws.reasons import Reason
 from laws.verdicts import Verdict
-
 from spine.inputs import Input, Poison
 
 Place = tuple[Any, Any, Any]

@@ -8,8 +8,8 @@ from typing import NamedTuple, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer
-from laws.reasons import Reason
 
+from laws.reasons import Reason
 from spine.breaker import Breaker
 from spine.bus import BusError, TopicIdentity, make_consumer
 from spine.db import Db

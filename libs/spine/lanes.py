@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 from laws.topics import Topic
-
 from spine.service import LaneGroup, Service
 
 # Lane numbers are stored for ever; a group's lanes start at its index times this, so that no group can grow into the next.

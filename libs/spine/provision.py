@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
-from laws.topics import Topic
 
+from laws.topics import Topic
 from spine.bus import TopicWatch
 
 _DAY_MS = 24 * 60 * 60 * 1000

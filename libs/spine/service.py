@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import msgspec
+
 from laws.catalogue import EventType
 from laws.contracts.audit import SubjectKey
 from laws.coordinates import Coordinate
@@ -28,7 +29,6 @@ from laws.headers import Correlation, Provenance
 from laws.identity import Identity
 from laws.pins import ContextPins
 from laws.reasons import Reason
-
 from spine.tables import Table
 
 if TYPE_CHECKING:

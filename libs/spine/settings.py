@@ -11,10 +11,11 @@ from itertools import pairwise
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from laws.canonical import canonical_json
-from laws.fields import Label
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from laws.canonical import canonical_json
+from laws.fields import Label
 
 _IMAGE_DIGEST = re.compile(r"(.+@)?sha256:[0-9a-f]{64}\Z")
 _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "host.docker.internal"})

@@ -1,8 +1,8 @@
 """The service's connection pool and what the store must promise before anything is written to it."""
 
 import asyncpg
-from laws.headers import Provenance
 
+from laws.headers import Provenance
 from spine.db import Db
 from spine.settings import Settings
 

@@ -7,6 +7,10 @@ from typing import Annotated, Any
 import asyncpg
 import msgspec
 from fastapi import APIRouter, FastAPI, Header, HTTPException, Request, Response
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import JSONResponse
+
 from laws.canonical import CanonicalError, canonical_json
 from laws.catalogue import EventType
 from laws.envelope import encode_envelope
@@ -15,10 +19,6 @@ from laws.pins import PIN_FIELDS
 from laws.strict_json import StrictJsonError, parse_strict
 from laws.trace_context import continue_or_start, derive_trace_id
 from laws.verdicts import Verdict
-from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.responses import JSONResponse
-
 from spine.commands import CommandDoor, CommandUnavailableError
 from spine.deadline import Deadline
 from spine.inputs import Source

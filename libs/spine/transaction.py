@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import asyncpg
+
 from laws.headers import Provenance
 from laws.identity import Identity
 from laws.ids import snapshot_hash
 from laws.reasons import Reason
 from laws.times import format_instant
 from laws.verdicts import Verdict
-
 from spine import sql
 from spine.certificates import Certificate, certificate_hash, digest_of
 from spine.db import Db

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+
 from laws.canonical import canonical_json
 from laws.headers import Provenance
-
 from spine.inputs import Input
 from spine.service import (
     Anomaly,

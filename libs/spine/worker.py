@@ -14,10 +14,10 @@ import asyncpg
 import structlog
 import uvicorn
 import uvloop
+
 from laws.canonical import canonical_json
 from laws.headers import Provenance
 from laws.reasons import Reason
-
 from spine.bus import BusError, TopicWatch, client_options, find_brokers, make_producer
 from spine.commands import CommandDoor
 from spine.deadline import Deadline

@@ -11,7 +11,6 @@ from laws.identity import pack_event_id, unpack_event_id
 from laws.ids import anomaly_event_id
 from laws.reasons import Reason
 from laws.verdicts import Verdict
-
 from spine import sql
 from spine.db import Db
 from spine.emission import STORED, OutboxRow

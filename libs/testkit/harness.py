@@ -18,6 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 import asyncpg
+
 from laws.topics import TOPICS, Topic
 from spine.bus import client_options
 from spine.deadline import Deadline
@@ -25,7 +26,6 @@ from spine.migrate import ensure_role, open_run, upgrade
 from spine.provision import apply as apply_topics
 from spine.service import Service
 from spine.settings import Settings
-
 from testkit.engines import Endpoints
 
 PLATFORM_RUN = "platform_20260105T000000Z"

@@ -1,7 +1,6 @@
 """One worker process of the action layer."""
 
-from spine.worker import main
-
 from action_layer.app import build
+from spine.worker import main
 
 main(build)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from fastapi import APIRouter, Request
+
 from spine.surface import Problem, ServiceContext
 
 _OUTCOME = """

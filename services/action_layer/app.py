@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from laws.catalogue import ACTION_INTENT, ACTION_OUTCOME, DECISION_RESPONSE
-from spine.service import LaneGroup, On, Service, Task
-from spine.settings import Settings
-
 from action_layer import api, store
 from action_layer.authz import load_authz
 from action_layer.policy import Actions
 from action_layer.provider_client import PROVIDER_EXECUTE, ProviderClient
+from laws.catalogue import ACTION_INTENT, ACTION_OUTCOME, DECISION_RESPONSE
+from spine.service import LaneGroup, On, Service, Task
+from spine.settings import Settings
 
 _HERE = Path(__file__).parent
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import yaml
+
 from laws.actions import ActionKind, ActionOrigin
 from laws.contracts.action import ActionIntent
 from laws.fields import Label

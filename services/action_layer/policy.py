@@ -1,6 +1,10 @@
 """What AL decides: who may, what is asked of the provider, and how an intent ended (domain.md 6). Every intent has one outcome."""
 
 import msgspec
+
+from action_layer.authz import Authz, denial
+from action_layer.provider_client import EFFECT, PROVIDER_EXECUTE, ProviderRequest
+from action_layer.store import EXECUTING, EXECUTIONS, OUTCOMES, TERMINAL, Execution, Outcome
 from laws import ids
 from laws.actions import PROVIDER_VERB, OutcomeStatus, TerminalState
 from laws.catalogue import ACTION_INTENT, ACTION_OUTCOME
@@ -11,10 +15,6 @@ from laws.payload_hash import payload_hash
 from laws.reasons import Reason
 from spine import service
 from spine.service import Answer, Append, Call, Cause, Effects, Emit, Event, Put, Read, Reads, State
-
-from action_layer.authz import Authz, denial
-from action_layer.provider_client import EFFECT, PROVIDER_EXECUTE, ProviderRequest
-from action_layer.store import EXECUTING, EXECUTIONS, OUTCOMES, TERMINAL, Execution, Outcome
 
 _INTENT = msgspec.json.Decoder(ActionIntent)
 

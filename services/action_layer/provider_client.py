@@ -4,6 +4,7 @@ from typing import Literal
 
 import aiohttp
 import msgspec
+
 from laws.fields import Instant, Label, Name
 from laws.trace_context import derive_span_id
 from spine.deadline import Deadline

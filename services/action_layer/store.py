@@ -1,6 +1,7 @@
 """AL's own tables: executions under way and the outcomes that ended them (domain.md 6)."""
 
 import msgspec
+
 from laws.fields import Hex32, Hex64
 from spine.tables import Mode, Table
 

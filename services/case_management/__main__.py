@@ -1,7 +1,6 @@
 """One worker process of case management."""
 
-from spine.worker import main
-
 from case_management.app import build
+from spine.worker import main
 
 main(build)

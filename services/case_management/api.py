@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
+
 from laws.catalogue import CASE_ASSERTION
 from laws.labels import LABEL_VALUES, LabelType, SourceType
 from spine.service import Cause

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
+from case_management import api, policy, store
+from case_management.label_client import LabelStoreClient
 from laws.catalogue import CASE_ASSERTION, CASE_TRIGGER
 from spine.service import Command, LaneGroup, On, Service, Task
 from spine.settings import Settings
-
-from case_management import api, policy, store
-from case_management.label_client import LabelStoreClient
 
 _HERE = Path(__file__).parent
 

@@ -2,6 +2,7 @@
 
 import aiohttp
 import msgspec
+
 from spine.deadline import Deadline
 from spine.service import Cause, TaskResult
 from spine.tokens import issue

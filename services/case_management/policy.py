@@ -3,6 +3,8 @@
 from typing import Any
 
 import msgspec
+
+from case_management.store import CASES, LABEL_EMISSIONS, TIMELINE, Case, LabelEmission, TimelineEntry
 from laws import ids
 from laws.canonical import canonical_json
 from laws.contracts.case import CaseAssertion, CaseTrigger
@@ -12,8 +14,6 @@ from laws.evidence import TimelineEventType
 from laws.labels import check_label
 from laws.reasons import Reason
 from spine.service import Answer, Append, Call, Cause, Effect, Effects, Event, Put, Read, Reads, Reply, State
-
-from case_management.store import CASES, LABEL_EMISSIONS, TIMELINE, Case, LabelEmission, TimelineEntry
 
 POLICY_REV = "cm.case.v0@r1"
 LABEL_SUBMIT = "label.submit"

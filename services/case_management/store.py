@@ -1,6 +1,7 @@
 """CM's own tables: cases, their append-only timelines, and labels under way (domain.md 8.4, 8.5)."""
 
 import msgspec
+
 from laws.evidence import TimelineEventType
 from laws.fields import Hex32, Hex64
 from spine.tables import Mode, Table

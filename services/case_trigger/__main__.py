@@ -1,7 +1,6 @@
 """One worker process of CaseTrigger."""
 
-from spine.worker import main
-
 from case_trigger.app import build
+from spine.worker import main
 
 main(build)

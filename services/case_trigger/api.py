@@ -1,6 +1,7 @@
 """The command for external signals and people."""
 
 from fastapi import APIRouter, Request, Response
+
 from laws.catalogue import EXTERNAL_SIGNAL
 from spine.surface import Problem, ServiceContext
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from case_trigger import api, policy, store
 from laws.catalogue import (
     ACTION_INTENT,
     ACTION_OUTCOME,
@@ -12,8 +13,6 @@ from laws.catalogue import (
 )
 from spine.service import Command, LaneGroup, On, Service
 from spine.settings import Settings
-
-from case_trigger import api, policy, store
 
 _HERE = Path(__file__).parent
 

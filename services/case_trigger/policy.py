@@ -1,6 +1,8 @@
 """When a person must look: escalations, failed actions, anomalies, and what the outside says (domain.md 8.1)."""
 
 import msgspec
+
+from case_trigger.store import PUBLISHED, PublishedTrigger
 from laws import ids
 from laws.actions import ESCALATING_KINDS, OutcomeStatus
 from laws.catalogue import CASE_TRIGGER
@@ -12,8 +14,6 @@ from laws.event_classes import EventClass
 from laws.evidence import EvidenceRef, EvidenceRefType, TriggerType
 from laws.pins import ContextPins
 from spine.service import Append, Effect, Effects, Emit, Event, Reply, State
-
-from case_trigger.store import PUBLISHED, PublishedTrigger
 
 POLICY_REV = "case_trigger.policy.v0@r1"
 

@@ -1,6 +1,7 @@
 """CaseTrigger's own table: the triggers that it published (domain.md 8.1)."""
 
 import msgspec
+
 from laws.fields import Hex32
 from spine.tables import Mode, Table
 

@@ -1,7 +1,6 @@
 """One worker process of the decision fabric."""
 
-from spine.worker import main
-
 from decision_fabric.app import build
+from spine.worker import main
 
 main(build)

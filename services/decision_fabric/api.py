@@ -4,6 +4,7 @@ from typing import Any
 
 import asyncpg
 from fastapi import APIRouter, Request, Response
+
 from spine.surface import Problem, ServiceContext
 
 _DECISION = """

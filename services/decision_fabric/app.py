@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from laws.catalogue import FLOW_ANCHOR, TRAFFIC_EVENT
-from spine.service import LaneGroup, On, Service, Timer
-from spine.settings import Settings
-
 from decision_fabric import api, store
 from decision_fabric.pack import load_pack
 from decision_fabric.policy import CONTEXT_WAIT, POLICY_REV, Fabric
+from laws.catalogue import FLOW_ANCHOR, TRAFFIC_EVENT
+from spine.service import LaneGroup, On, Service, Timer
+from spine.settings import Settings
 
 _HERE = Path(__file__).parent
 

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 import msgspec
 import yaml
+from msgspec import Meta
+
 from laws.actions import DECISION_KINDS, ActionKind
 from laws.fields import Label
-from msgspec import Meta
 
 
 class Fact(StrEnum):

@@ -1,17 +1,16 @@
 """What DF decides: pure functions from a trigger, its anchor and velocities to one decision and one intent (domain.md 5)."""
 
+from decision_fabric.pack import Fact, Pack
+from decision_fabric.response import Judgement, outputs
+from decision_fabric.rules import UNKNOWN, Guardrails, most_severe
+from decision_fabric.store import ANCHORS, VELOCITIES, Anchor, Velocity, anchor_row
+from decision_fabric.velocity import Dimension, added, seconds_of, totals
 from laws.actions import ActionKind
 from laws.contracts.audit import SubjectKey
 from laws.contracts.world import FlowAnchor, TrafficEvent, TrafficKind
 from laws.reasons import Reason
 from laws.topics import FLOW_ANCHOR
 from spine.service import Anomaly, Due, Effect, Effects, Event, Put, Read, Reads, ReadWaits, Settle, State, Wait
-
-from decision_fabric.pack import Fact, Pack
-from decision_fabric.response import Judgement, outputs
-from decision_fabric.rules import UNKNOWN, Guardrails, most_severe
-from decision_fabric.store import ANCHORS, VELOCITIES, Anchor, Velocity, anchor_row
-from decision_fabric.velocity import Dimension, added, seconds_of, totals
 
 CONTEXT_WAIT = "context_wait"
 POLICY_REV = "df.guardrails.v1"

@@ -3,6 +3,9 @@
 from typing import NamedTuple
 
 import msgspec
+
+from decision_fabric.pack import Pack
+from decision_fabric.store import DECISIONS, Anchor, Decision
 from laws import ids
 from laws.actions import ActionKind, ActionOrigin
 from laws.catalogue import ACTION_INTENT, DECISION_RESPONSE, FLOW_ANCHOR
@@ -22,9 +25,6 @@ from laws.coordinates import Coordinate, offset_basis
 from laws.degrade import DegradeMode, DegradePosture, mask_for
 from laws.reasons import Reason
 from spine.service import Append, Effect, Emit, Event, State
-
-from decision_fabric.pack import Pack
-from decision_fabric.store import DECISIONS, Anchor, Decision
 
 ACTION_DOMAIN = "fraud.disposition"
 PRINCIPAL = "SYSTEM::decision_fabric"

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
+from decision_fabric.pack import Bounds, Fact, Pack, Rule
 from laws.actions import ActionKind
 from laws.contracts.decision import RuleHit
-
-from decision_fabric.pack import Bounds, Fact, Pack, Rule
 
 SEVERITY = {ActionKind.ALLOW: 0, ActionKind.STEP_UP: 1, ActionKind.QUEUE_REVIEW: 2, ActionKind.BLOCK: 3}
 

@@ -1,6 +1,7 @@
 """DF's own tables: anchors, velocities and decisions (domain.md 5.8; runtime.md, State)."""
 
 import msgspec
+
 from laws.contracts.world import FlowAnchor
 from laws.fields import Hex32, Hex64
 from spine.service import Event

@@ -1,7 +1,6 @@
 """One worker process of the decision log and audit."""
 
-from spine.worker import main
-
 from decision_log_audit.app import build
+from spine.worker import main
 
 main(build)

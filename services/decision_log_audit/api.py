@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+
 from spine.surface import Problem, ServiceContext
 
 _UNRESOLVED = """

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
+from decision_log_audit import api, policy, store
 from laws.catalogue import ACTION_INTENT, ACTION_OUTCOME, DECISION_RESPONSE
 from spine.service import LaneGroup, On, Service
 from spine.settings import Settings
-
-from decision_log_audit import api, policy, store
 
 _HERE = Path(__file__).parent
 

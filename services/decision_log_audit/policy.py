@@ -4,6 +4,8 @@ import hashlib
 from enum import StrEnum
 
 import msgspec
+
+from decision_log_audit.store import AUDIT_RECORDS, CHAINS, AuditRow, Chain
 from laws import ids
 from laws.catalogue import AUDIT_POINTER
 from laws.contracts.action import ActionIntent, ActionOutcome
@@ -12,8 +14,6 @@ from laws.contracts.decision import DecisionResponse
 from laws.encode import canonical_struct
 from laws.reasons import Reason
 from spine.service import Anomaly, Append, Cause, Effect, Effects, Emit, Event, Put, Read, Reads, State
-
-from decision_log_audit.store import AUDIT_RECORDS, CHAINS, AuditRow, Chain
 
 POLICY_REV = "dla.intake.v1"
 

@@ -1,6 +1,7 @@
 """DLA's own tables: lineage chains under way and the audit records that close them (domain.md 7)."""
 
 import msgspec
+
 from laws.fields import Hex32, Hex64
 from spine.tables import Mode, Table
 

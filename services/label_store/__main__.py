@@ -1,7 +1,6 @@
 """One worker process of the label store."""
 
-from spine.worker import main
-
 from label_store.app import build
+from spine.worker import main
 
 main(build)

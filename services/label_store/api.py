@@ -4,16 +4,16 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request, Response
+from starlette.responses import JSONResponse
+
+from label_store.policy import RESOLUTION_RULE, refusal, resolve
+from label_store.store import LABELS
 from laws.catalogue import LABEL_ASSERTION
 from laws.contracts.label import LabelAssertion
 from laws.labels import LabelType
 from laws.reasons import Reason
 from laws.times import format_instant
 from spine.surface import Problem, ServiceContext
-from starlette.responses import JSONResponse
-
-from label_store.policy import RESOLUTION_RULE, refusal, resolve
-from label_store.store import LABELS
 
 # CM is the only way to a label: its handshake is what makes a label's case known (domain.md 1.2).
 _WRITERS = frozenset({"SYSTEM::case_management"})

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
+from label_store import api, policy, store
 from laws.catalogue import LABEL_ASSERTION
 from spine.service import Command, LaneGroup, Service
 from spine.settings import Settings
-
-from label_store import api, policy, store
 
 _HERE = Path(__file__).parent
 

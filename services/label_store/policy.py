@@ -5,14 +5,14 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
+
+from label_store.store import LABELS, Label
 from laws import ids
 from laws.catalogue import LABEL_ASSERTION
 from laws.contracts.label import LabelAssertion, label_semantic_hash
 from laws.encode import canonical_struct
 from laws.labels import SOURCE_PRECEDENCE, SourceType, check_label
 from spine.service import Append, Effects, Emit, Event, Reply, State
-
-from label_store.store import LABELS, Label
 
 POLICY_REV = "ls.taxonomy.v0@r1"
 

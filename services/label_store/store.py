@@ -1,6 +1,7 @@
 """LS's own table: label assertions, append-only; a correction is a new assertion (domain.md 8.6)."""
 
 import msgspec
+
 from laws.fields import Hex32, Hex64
 from laws.labels import LabelType, SourceType
 from spine.tables import Mode, Table

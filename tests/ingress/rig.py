@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
 from ingress.dynamodb import DynamoDB
 from ingress.edge import Edge
 from ingress.row import AdmissionRow, Item, from_item, text

@@ -10,6 +10,7 @@ import pytest
 import rfc8785
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from laws.canonical import MAX_DEPTH, CanonicalError, JsonValue, canonical_json, decimal_parts, json_pointer
 
 # RFC 8785 appendix B: the bits of a double, and its form. 9.999999999999997e+22 and its like are given as the double they are.

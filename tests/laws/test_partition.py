@@ -4,6 +4,7 @@ import pytest
 from aiokafka.partitioner import murmur2 as unsigned_murmur2
 from hypothesis import given
 from hypothesis import strategies as st
+
 from laws.partition import murmur2, partition_for
 
 # org.apache.kafka.common.utils.UtilsTest.testMurmur2

@@ -6,6 +6,7 @@ import pytest
 import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
+
 from laws.canonical import CanonicalError, JsonValue, canonical_json
 from laws.payload_hash import PAYLOAD_HASH_RECIPE, payload_hash, payload_hash_of_value
 
@@ -22,14 +23,10 @@ def test_known_answers() -> None:
     assert PAYLOAD_HASH_RECIPE == "fp.payload_hash.v1"
     assert (
         payload_hash("action_intent", b'{"amount_minor":1999,"currency":"EUR"}', "v1").hex()
-        == sha256(
-            b'{"event_type":"action_intent","payload":{"amount_minor":1999,"currency":"EUR"},"schema_version":"v1"}'
-        ).hexdigest()
+        == sha256(b'{"event_type":"action_intent","payload":{"amount_minor":1999,"currency":"EUR"},"schema_version":"v1"}').hexdigest()
         == "d0d73edabf905a9bba65e89bfb96328a23cc5aba7da9be6bb3e5c9ba27a09bad"
     )
-    assert (
-        payload_hash("arrival_events_5B", None, None).hex() == "a7c1554432ac017082dc3a45ab08c80ecee1434189e569561cfd1045676e23aa"
-    )
+    assert payload_hash("arrival_events_5B", None, None).hex() == "a7c1554432ac017082dc3a45ab08c80ecee1434189e569561cfd1045676e23aa"
 
 
 @given(texts, payloads, st.none() | texts)

@@ -9,6 +9,7 @@ from time import process_time
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from laws.canonical import MAX_DEPTH, canonical_json, number_form
 from laws.strict_json import StrictJsonError, parse_strict
 

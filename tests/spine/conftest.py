@@ -1,17 +1,12 @@
 """The spine's tests run a small service that uses every door."""
 
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from testkit.engines import EngineSet
-
-# The test service is a package beside the tests, as a service is beside the libraries.
-sys.path.insert(0, str(Path(__file__).parent))
-
 from rig import Rig, rig_on
+from testkit.engines import EngineSet
 
 
 @pytest.fixture

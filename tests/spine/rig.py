@@ -12,13 +12,13 @@ from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from ledger import service as ledger
 
 from laws.canonical import canonical_json
 from laws.catalogue import EventType
 from laws.envelope import encode_envelope
 from laws.headers import Correlation, Provenance
 from laws.topics import Topic
+from ledger import service as ledger
 from spine.commands import CommandDoor
 from spine.deadline import Deadline
 from spine.inputs import Source

@@ -4,9 +4,8 @@ import asyncio
 from pathlib import Path
 
 from rig import Rig, entry, rig_on
-from test_ownership import ACCOUNTS, exact
-
 from spine.deadline import Deadline
+from test_ownership import ACCOUNTS, exact
 from testkit.engines import Kind, start
 
 

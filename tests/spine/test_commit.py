@@ -5,15 +5,15 @@ import json
 
 import asyncpg
 import pytest
-from ledger.service import ENTRIES
-from rig import Rig, adjust, entry
-from test_ownership import exact
 
 from laws.envelope import decode_envelope
 from laws.payload_hash import payload_hash
 from laws.verdicts import Verdict
+from ledger.service import ENTRIES
+from rig import Rig, adjust, entry
 from spine.certificates import Certificate, certificate_hash, digest_of
 from spine.deadline import Deadline
+from test_ownership import exact
 
 
 class LostAnswer:
@@ -28,7 +28,8 @@ class LostAnswer:
             if self.commits == nth:
                 if committed:
                     await original(transaction)
-                transaction._connection.terminate()
+                connection = transaction._connection  # type: ignore[attr-defined]  # asyncpg keeps it to itself
+                connection.terminate()
                 raise asyncpg.ConnectionDoesNotExistError("the answer to COMMIT was lost")
             await original(transaction)
 
@@ -85,9 +86,7 @@ async def test_certificates_are_recomputable_from_the_topic_and_the_tables(rig: 
             seen.add(envelope.event_id)
             digest = payload_hash(envelope.event_type, bytes(envelope.payload), envelope.schema_version).hex()
             lines.append(f"{topic}/{partition}/{offset}\n{envelope.event_id}\n{digest}\n{verdict}".encode())
-        read_sets = await rig.rows(
-            "SELECT body FROM read_set WHERE lane = $1 AND lane_seq = $2 ORDER BY i", row["lane"], row["lane_seq"]
-        )
+        read_sets = await rig.rows("SELECT body FROM read_set WHERE lane = $1 AND lane_seq = $2 ORDER BY i", row["lane"], row["lane_seq"])
         certificate = Certificate(
             lane=row["lane"],
             lane_seq=row["lane_seq"],

@@ -2,10 +2,10 @@
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
-from ledger.service import ENTRIES, POSTED, TOPICS
-from rig import Rig, entry
 
 from laws.identity import pack_event_id
+from ledger.service import ENTRIES, POSTED, TOPICS
+from rig import Rig, entry
 from spine.inputs import Source
 from spine.lanes import lane_specs
 from spine.migrate import close_run, open_run

@@ -6,11 +6,11 @@ from collections import Counter
 from typing import Any
 
 from aiohttp import web
-from ledger.service import POSTED
-from rig import Rig, adjust, entry, key_given
 
 from laws.envelope import decode_envelope
 from laws.verdicts import Verdict
+from ledger.service import POSTED
+from rig import Rig, adjust, entry, key_given
 from spine.deadline import Deadline
 from testkit.harness import free_port
 

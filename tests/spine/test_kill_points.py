@@ -1,11 +1,11 @@
 """A worker dies at each step; the next one finishes what it left, once (runtime.md, How it is proved)."""
 
 import pytest
-from rig import Rig, entry
-from test_ownership import ACCOUNTS, exact
 
+from rig import Rig, entry
 from spine.deadline import Deadline
 from spine.steps import Step
+from test_ownership import ACCOUNTS, exact
 from testkit.harness import until
 
 # Steps of records, publishing and ownership that a worker of the test service passes while it reads a topic.

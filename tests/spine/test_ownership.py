@@ -5,7 +5,6 @@ import signal
 
 from ledger.service import POSTED
 from rig import Rig, entry
-
 from spine.deadline import Deadline
 from testkit.harness import Process
 

@@ -1,15 +1,18 @@
 """Poison: parked with its reason, its key behind it, other keys flow; released in order; too much of it stops the lane."""
 
 import aiohttp
-from ledger.service import ENTRY
-from rig import Record, Rig, entry
+import msgspec
 
 from laws.topics import Topic
+from ledger.service import ENTRY
+from rig import Record, Rig, entry
 from spine.deadline import Deadline
+from spine.inputs import SOURCE_DECODER, SOURCE_ENCODER
 from spine.tokens import issue
 
 
-def garbage(topic: Topic, like: Record) -> Record:
+def garbage(topic: Topic | None, like: Record) -> Record:
+    assert topic is not None
     return Record(topic, like.partition, like.key, b"not json", like.headers)
 
 
@@ -20,7 +23,7 @@ async def test_poison_holds_its_key_and_nobody_else(rig: Rig) -> None:
             entry("a2", account="a", note="poison"),
             entry("a3", account="a"),
             entry("b1", account="b"),
-            garbage(ENTRY.topic, entry("c1", account="c")),  # type: ignore[arg-type]
+            garbage(ENTRY.topic, entry("c1", account="c")),
             entry("c2", account="c"),
             entry("bad", account="d", note="bad"),
             entry("bad2", account="e", note="bad"),
@@ -68,12 +71,10 @@ async def test_a_release_applies_a_key_s_inputs_in_their_order_and_only_once(rig
 
 
 async def _mend(rig: Rig, mended: Record) -> None:
-    from spine.inputs import SOURCE_DECODER, SOURCE_ENCODER  # noqa: PLC0415
-
     async with rig.site.store("ledger") as store:
         for row in await store.fetch("SELECT lane, lane_seq, i, source FROM parked WHERE reason = 'POLICY_ERROR'"):
             source = SOURCE_DECODER.decode(row["source"])
-            fixed = type(source)(*(getattr(source, name) for name in source.__struct_fields__[:6]), mended.value, source.headers)
+            fixed = msgspec.structs.replace(source, value=mended.value)
             await store.execute(
                 "UPDATE parked SET source = $1 WHERE lane = $2 AND lane_seq = $3 AND i = $4",
                 SOURCE_ENCODER.encode(fixed),
@@ -87,7 +88,7 @@ async def test_too_much_poison_stops_the_lane_and_bars_it(rig: Rig) -> None:
     rig.site.environment["FP_BREAKER_CONSECUTIVE"] = "10"
     async with rig.worker():
         await rig.send(*(entry(f"x{number}", account="a", note="poison") for number in range(1)))
-        await rig.send(*(garbage(ENTRY.topic, entry(f"y{number}", account="a")) for number in range(20)))  # type: ignore[arg-type]
+        await rig.send(*(garbage(ENTRY.topic, entry(f"y{number}", account="a")) for number in range(20)))
         await rig.until("SELECT count(*)::int FROM lane WHERE stopped_reason LIKE 'BREAKER_OPEN%'", 1)
         # The lane is released and nobody may claim it.
         await rig.until(

@@ -4,12 +4,12 @@ import asyncio
 import json
 
 import pytest
-from ledger.service import POSTED
-from rig import Rig, entry
 
 from laws.envelope import decode_envelope
 from laws.identity import pack_event_id
 from laws.topics import AUDIT
+from ledger.service import POSTED
+from rig import Rig, entry
 from spine import sql
 
 SEVEN = {"account": "a", "amount": 7}
@@ -66,7 +66,7 @@ async def test_the_second_look_settles_what_another_transaction_commits_meanwhil
         meanwhile = store.transaction()
         await meanwhile.start()
         await store.execute(
-            "INSERT INTO inbox SELECT run_no, class_no, $1, $2, lane, lane_seq, epoch, topic_id, partition, \"offset\" FROM inbox LIMIT 1",
+            'INSERT INTO inbox SELECT run_no, class_no, $1, $2, lane, lane_seq, epoch, topic_id, partition, "offset" FROM inbox LIMIT 1',
             pack_event_id("e1"),
             hashes[pack_event_id("probe")],
         )

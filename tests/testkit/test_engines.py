@@ -19,6 +19,7 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
 from testkit.engines import (
     Deadline,
     DeadlineExceededError,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+
 from testkit.provider.faults import Fault, FaultRates
 from testkit.provider.journal import AttemptLine, Journal, JournalDamagedError, OutcomeLine, replay
 

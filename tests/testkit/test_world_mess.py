@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import asdict
 
 import pytest
+
 from testkit.world import (
     NO_MESS,
     Answer,

@@ -11,6 +11,7 @@ from itertools import islice
 
 import msgspec
 import pytest
+
 from testkit.world import NO_MESS, EdgeKind, EdgeSend, RunIds, World, WorldConfig, event_id_of, pins_of
 from testkit.world.clock import format_utc, parse_utc
 from testkit.world.merchants import DEMAND_CLASSES, Merchants

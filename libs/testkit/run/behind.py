@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
 from laws.canonical import canonical_json
 from laws.envelope import decode_envelope, encode_envelope
 from laws.payload_hash import payload_hash
-
 from testkit.run.answers import Place
 from testkit.world import Identity, TopicInject
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+
 from laws.catalogue import EVENT_TYPES
 from laws.envelope import Envelope, decode_envelope
 from laws.headers import missing_headers

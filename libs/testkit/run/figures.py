@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from laws.contracts.decision import ContextStatus
 from laws.topics import BY_NAME
-
 from testkit.run.reconcile import Bus
 
 

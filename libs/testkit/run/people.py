@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
-from spine.deadline import Deadline
 
+from spine.deadline import Deadline
 from testkit.run.platform import Platform
 from testkit.world import (
     ExternalSignal,

@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
+
 from laws.ids import scenario_run_id
 from spine.deadline import Deadline
 from spine.service import Service
 from spine.settings import Settings
 from spine.tokens import issue
-
 from testkit.engines import EngineSet, attached, start
 from testkit.harness import Process, Site, free_port, new_site, worker_process
 from testkit.run.options import RunOptions

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+
 from laws.topics import TOPICS
 from spine.deadline import Deadline
-
 from testkit.run.bus_reader import end_offsets
 from testkit.run.observe import Sample
 from testkit.run.platform import SERVICES, Platform

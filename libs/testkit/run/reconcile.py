@@ -10,12 +10,12 @@ from typing import Any
 
 import aiohttp
 from botocore.credentials import Credentials
+
 from ingress.dynamodb import DynamoDB
 from laws.event_classes import CLASS_BY_NUMBER
 from laws.identity import unpack_event_id
 from laws.payload_hash import payload_hash_of_value
 from laws.topics import ARRIVAL_ENTITIES, ARRIVAL_EVENTS, AUDIT, BY_NAME, CASE_TRIGGERS, FLOW_ANCHOR, LABELS, RTDL, TRAFFIC
-
 from testkit.run.answers import Answers
 from testkit.run.behind import Behind
 from testkit.run.bus_reader import Seen, read_topics
@@ -136,7 +136,9 @@ async def reconcile(platform: Platform, answers: Answers, manifest: Manifest, be
     _outboxes(result, bus, rows)
     _traces(result, answers, bus, rows)
     # The world puts no poison and no foreign run onto a topic: whatever is parked is a defect of the platform.
-    result.none("parked", "parked inputs", (f"{name}: {row['reason']}: {row['event_id']}" for name in SERVICES for row in rows[name]["parked"]))
+    result.none(
+        "parked", "parked inputs", (f"{name}: {row['reason']}: {row['event_id']}" for name in SERVICES for row in rows[name]["parked"])
+    )
     result.counts.update(
         {
             "sent": answers.sent,

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from spine.deadline import Deadline
-
 from testkit.run.answers import Answers
 from testkit.run.behind import Behind
 from testkit.run.figures import latencies, records_by_topic, slowest_after

@@ -7,8 +7,8 @@ import json
 from typing import Any
 
 import aiohttp
-from spine.deadline import Deadline
 
+from spine.deadline import Deadline
 from testkit.run.answers import Answers, Place
 from testkit.run.options import ARRAY, IN_FLIGHT
 from testkit.world import Answer, Credential, EdgeKind, EdgeSend, Identity

@@ -161,9 +161,7 @@ def on_key(event: Event[KeyGiven], state: State) -> Effects:
     for waiting in state.waits("key_wait", event.body.account):
         # One wait an account is all that the tests need: two would both start from the balance read above.
         posted = list(_post(state, waiting.event, "keyed"))
-        keyed = [
-            Put(ACCOUNTS, msgspec.structs.replace(effect.row, keyed=True)) if isinstance(effect, Put) else effect for effect in posted
-        ]
+        keyed = [Put(ACCOUNTS, msgspec.structs.replace(effect.row, keyed=True)) if isinstance(effect, Put) else effect for effect in posted]
         effects += [Settle(waiting), *keyed]
     return effects
 

@@ -1,6 +1,7 @@
 """The spine's own tables, in every service's schema (runtime.md, The lane and The transaction)."""
 
 from alembic import context
+
 from spine.migration_script import run_script
 
 revision = "spine_0001"
