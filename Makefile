@@ -26,7 +26,7 @@ test: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy libs services lambdas tests requirements
+	$(BIN)/mypy libs services lambdas tests requirements docs/examples
 
 bench: setup
 	$(BIN)/fp bench $(ARGS)

@@ -3,13 +3,13 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.ingress.rig import Site, dummy_credentials
 
 from ingress.edge import Edge
 from ingress.tables import ensure_tables
 from laws.topics import TOPICS
 from spine.provision import apply
 from testkit.engines import EngineSet
+from tests.ingress.rig import Site, dummy_credentials
 
 
 @pytest.fixture(scope="module")

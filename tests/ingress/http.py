@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
-from tests.ingress.rig import KEY, Answered, Site
 
 from testkit.engines import Deadline
+from tests.ingress.rig import KEY, Answered, Site
 
 START_S = 30.0
 

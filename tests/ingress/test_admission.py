@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 from msgspec import json as msgjson
-from tests.ingress.rig import KEY, RUN, Answered, Site, changed, event_of, push, settled, traffic
-from tests.ingress.test_parts import TRACE, item_bytes
 
 from ingress import edge as edge_module
 from ingress.edge import Edge
@@ -21,6 +19,8 @@ from laws.contracts.audit import CorridorAnomaly
 from laws.envelope import decode_envelope
 from laws.headers import missing_headers
 from laws.topics import AUDIT
+from tests.ingress.rig import KEY, RUN, Answered, Site, changed, event_of, push, settled, traffic
+from tests.ingress.test_parts import TRACE, item_bytes
 
 
 async def test_an_event_is_admitted_once_and_its_copy_refers_to_it(site: Site, edge: Edge) -> None:

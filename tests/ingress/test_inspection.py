@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import pytest
-from tests.ingress.rig import RUN, traffic
 
 from ingress.inspection import Candidate, Refused, inspect, split
 from ingress.policy import DOORS, policy_digest
+from tests.ingress.rig import RUN, traffic
 
 
 def refused(raw: bytes) -> Refused:

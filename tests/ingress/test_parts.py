@@ -14,7 +14,6 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from pydantic import ValidationError
-from tests.ingress.rig import KEY, KEY_HASH, RUN, traffic
 
 from ingress.anomaly import Mismatch, anomaly_record
 from ingress.authn import KeyRing
@@ -30,6 +29,7 @@ from laws.canonical import canonical_json
 from laws.envelope import decode_envelope
 from laws.headers import Provenance, missing_headers
 from laws.payload_hash import payload_hash
+from tests.ingress.rig import KEY, KEY_HASH, RUN, traffic
 
 PROVENANCE = Provenance(POLICY_REV, policy_digest(), "c" * 64, "local-test")
 STAMP = Stamp("P6", PROVENANCE, 0.0)

@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.ingress.http import EdgeProcess
-from tests.ingress.proxy import Proxy
-from tests.ingress.rig import Answered, Site, changed, event_of, push, settled, traffic
 
 from ingress.bus import Ack
 from ingress.edge import Edge
@@ -18,6 +15,9 @@ from ingress.health import HealthState
 from ingress.record import Record
 from ingress.row import State, to_item
 from testkit.engines import EngineSet
+from tests.ingress.http import EdgeProcess
+from tests.ingress.proxy import Proxy
+from tests.ingress.rig import Answered, Site, changed, event_of, push, settled, traffic
 
 
 async def test_without_the_store_nothing_is_published_and_afterwards_the_event_is_admitted_once(site: Site) -> None:

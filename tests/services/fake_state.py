@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
+
 from laws.catalogue import EVENT_TYPES, EventType
 from laws.coordinates import Coordinate
 from laws.encode import canonical_struct

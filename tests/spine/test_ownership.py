@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from itertools import pairwise
 
 from ledger.service import POSTED
 from rig import Rig, entry
@@ -40,7 +41,7 @@ async def exact(rig: Rig, events: int) -> None:
     assert len(copies) == events
     assert all(len(values) == 1 for values in copies.values())
     certificates = await rig.rows("SELECT lane, lane_seq, epoch, previous, hash FROM certificate ORDER BY lane, lane_seq")
-    for before, after in zip(certificates, certificates[1:], strict=False):
+    for before, after in pairwise(certificates):
         if before["lane"] == after["lane"]:
             assert after["lane_seq"] == before["lane_seq"] + 1
             assert after["previous"] == before["hash"]

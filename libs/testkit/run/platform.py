@@ -31,6 +31,7 @@ SERVICES = ("decision_fabric", "action_layer", "decision_log_audit", "case_trigg
 # Importing takes a service about a second of CPU; nine processes on two busy cores start within this.
 _START_SECONDS = 90.0
 _API_KEY_BYTES = 24
+_ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass
@@ -104,8 +105,9 @@ async def raise_platform(options: RunOptions, folder: Path, run: RunIds, say: Ca
     if engines is None:
         say("engines: starting Kafka, PostgreSQL and DynamoDB Local")
         engines = await asyncio.to_thread(start)
-    root = Path(__file__).resolve().parents[3]
-    platform = Platform(engines, owned, await new_site(engines.endpoints), run, folder, release_of(root), secrets.token_hex(_API_KEY_BYTES))
+    platform = Platform(
+        engines, owned, await new_site(engines.endpoints), run, folder, release_of(_ROOT), secrets.token_hex(_API_KEY_BYTES)
+    )
     try:
         await _install(platform, say)
         await _start(platform, options, say)

@@ -32,7 +32,10 @@ class Quiescence:
         await self._consumer.stop()
 
     async def reached(self, look: Callable[[], Awaitable[Sample]], deadline: Deadline, what: str) -> None:
-        """Returns when two looks in a row find nothing to do and nothing done between them. Raises DeadlineExceededError with what is left."""
+        """Returns when two looks in a row find nothing to do and nothing done between them.
+
+        Raises DeadlineExceededError with what is left.
+        """
         before: tuple[int, ...] | None = None
         while True:
             sample = await look()

@@ -30,7 +30,8 @@ def write_report(path: Path, run: dict[str, Any], reconciliation: Reconciliation
     verdict = run["verdict"]
     parts = [
         f"<h1>{html.escape(run['platform_run_id'])}: <span class='{verdict.lower()}'>{verdict}</span></h1>",
-        f"<p>seed {run['seed']}, {run['counts']['admitted']:,} admitted of {run['counts']['sent']:,} sent in {run['stream_seconds']:.1f} s, "
+        f"<p>seed {run['seed']}, {run['counts']['admitted']:,} admitted of {run['counts']['sent']:,} sent "
+        f"in {run['stream_seconds']:.1f} s, "
         f"{run['counts']['decided']:,} decisions, {len(run['kills'])} kills; release <code>{html.escape(run['release_id'])}</code>, "
         f"{run['total_seconds']:.0f} s in all.</p>",
         "<h2>Flow per plane, and the kill</h2>",
@@ -88,7 +89,8 @@ def _latency_plot(latencies: list[Latency]) -> str:
 
 
 def _latency_table(latencies: list[Latency]) -> str:
-    head = "<tr><th>hop</th><th class='n'>events</th><th class='n'>p50</th><th class='n'>p95</th><th class='n'>p99</th><th class='n'>max</th></tr>"
+    columns = ("events", "p50", "p95", "p99", "max")
+    head = "<tr><th>hop</th>" + "".join(f"<th class='n'>{column}</th>" for column in columns) + "</tr>"
     rows = "".join(
         f"<tr><td>{html.escape(latency.name)}</td><td class='n'>{len(latency.sorted_ms):,}</td>"
         + "".join(f"<td class='n'>{latency.at(share):,} ms</td>" for share in (0.5, 0.95, 0.99, 1.0))
