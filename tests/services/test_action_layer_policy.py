@@ -17,7 +17,7 @@ from action_layer.provider_client import PROVIDER_EXECUTE
 from action_layer.store import EXECUTIONS, OUTCOMES
 from laws import ids
 from laws.actions import CASE_KINDS, DECISION_KINDS, PROVIDER_VERB, ActionKind, ActionOrigin, OutcomeStatus, TerminalState
-from laws.canonical import canonical_json
+from laws.canonical import JsonInput, canonical_json
 from laws.catalogue import ACTION_INTENT, ACTION_OUTCOME, DECISION_RESPONSE
 from laws.contracts.action import ActionIntent, ActionOutcome, ActionSubject
 from laws.payload_hash import payload_hash_of_value
@@ -150,7 +150,7 @@ def test_an_allowed_intent_is_asked_of_the_provider_in_its_words() -> None:
         put, call = lane.one(record(INTENT_DOOR, came(body)))
         assert isinstance(put, Put) and isinstance(call, Call)
         assert (call.task, call.ref) == (PROVIDER_EXECUTE, body.idempotency_key)
-        asked = {
+        asked: dict[str, JsonInput] = {
             "action_kind": PROVIDER_VERB[kind],
             "subject": {"event_id": "e1", "flow_id": "f1", "account_id": "a1"},
             "decision_id": body.decision_id,
@@ -241,38 +241,13 @@ def test_each_answer_ends_the_intent_in_one_outcome(  # one row of the table
     assert (row.outcome_id, row.status, row.terminal_state) == (outcome.outcome_id, status.value, terminal.value)
 
 
-def test_an_answer_never_asks_again() -> None:
+@pytest.mark.parametrize("result", ["REFUSED", "EXHAUSTED", "UNCERTAIN"])
+def test_an_answer_never_asks_again(result: str) -> None:
     lane = FakeLane()
     body = intent()
     lane.run(record(INTENT_DOOR, came(body)))
-    for result in ("REFUSED", "EXHAUSTED", "UNCERTAIN"):
-        answer = answer_of(body, result, attempts=(Attempt("UNKNOWN"),))
-        effects = tuple(ACTIONS.on_answer(answer, _Read(lane)))
-        assert [type(effect) for effect in effects] == [Put, Append, Emit]
-
-
-class _Read:
-    """A state that knows one lane's executions, and commits nothing."""
-
-    provenance = PROVENANCE
-
-    def __init__(self, lane: FakeLane) -> None:
-        self._rows = {row.idempotency_key: row for row in lane.store.all(EXECUTIONS)}
-
-    def get(self, table: Any, *key: Any) -> Any:
-        return self._rows.get(key[0])
-
-    def all_lanes(self, table: Any, *key: Any) -> tuple[Any, ...]:
-        raise AssertionError
-
-    def own(self, table: Any, *key: Any) -> Any:
-        raise AssertionError
-
-    def waits(self, kind: str, key: str) -> tuple[Any, ...]:
-        raise AssertionError
-
-    def read_set(self) -> bytes:
-        raise AssertionError
+    effects = lane.one(answered(EXECUTE, answer_of(body, result, attempts=(Attempt("UNKNOWN"),))))
+    assert [type(effect) for effect in effects] == [Put, Append, Emit]
 
 
 def test_an_answer_without_its_execution_is_not_made_an_outcome() -> None:
