@@ -26,10 +26,10 @@ test: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy libs services lambdas tests requirements docs/examples
+	$(BIN)/mypy libs services lambdas tests requirements benchmarks docs/examples
 
 bench: setup
-	$(BIN)/fp bench $(ARGS)
+	$(BIN)/python -m benchmarks.law_drain $(ARGS)
 
 lock:
 	@$(PYTHON) requirements/prepare.py lock
