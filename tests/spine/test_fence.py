@@ -89,6 +89,8 @@ async def test_records_of_an_unknown_or_closed_run_are_parked_and_hold_nobody_up
         )
         await rig.quiet(3)
     assert {row["reason"] for row in await rig.rows("SELECT reason FROM parked")} == {"RUN_UNKNOWN", "CLOSED_RUN"}
+    # Parked before dedupe: an identity in the inbox would make a later, lawful copy of it a duplicate.
+    assert await rig.value("SELECT count(*)::int FROM inbox") == 1
     assert await rig.value("SELECT balance FROM account WHERE account = 'a'") == 5
     assert len(await rig.read(POSTED)) == 1
 
