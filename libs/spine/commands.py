@@ -14,10 +14,11 @@ from spine.deadline import Deadline
 from spine.faults import TRANSIENT_STORE
 from spine.inputs import Input, Source
 from spine.lanes import LaneSpec, group_topics, lane_specs
+from spine.outcome import CommandAnswer, RefusedByStoreError, UnknownCommitError
 from spine.runtime import Runtime
 from spine.service import Command
 from spine.steps import Step, reached
-from spine.transaction import CommandAnswer, RefusedByStoreError, UnknownCommitError, was_committed
+from spine.transaction import was_committed
 
 _log = structlog.get_logger(__name__)
 

@@ -18,23 +18,14 @@ from spine.faults import TRANSIENT
 from spine.inputs import Inlet, Input, Poison
 from spine.intake import Intake, Position, check_identity, start_offset
 from spine.lanes import LaneSpec, group_topics
+from spine.outcome import Applied, ContinuityError, Fence, FencedError, LaneStoppedError, RefusedByStoreError, Select, UnknownCommitError
 from spine.ownership import Claim
 from spine.publisher import Publisher
 from spine.runtime import Runtime
 from spine.service import Answer
 from spine.steps import Step, reached
 from spine.tasks import TaskRunner
-from spine.transaction import (
-    Applied,
-    ContinuityError,
-    Fence,
-    FencedError,
-    LaneStoppedError,
-    RefusedByStoreError,
-    Select,
-    UnknownCommitError,
-    was_committed,
-)
+from spine.transaction import was_committed
 
 T = TypeVar("T")
 

@@ -7,9 +7,9 @@ import asyncpg
 from aiokafka import AIOKafkaProducer
 
 from spine.emission import HEADERS_DECODER
+from spine.outcome import FencedError
 from spine.ownership import Claim
 from spine.steps import Step, reached
-from spine.transaction import FencedError
 
 # Rows of one read; whole lane_seqs only, so that the mark never stands inside one.
 _READ = """

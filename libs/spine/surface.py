@@ -22,9 +22,9 @@ from laws.verdicts import Verdict
 from spine.commands import CommandDoor, CommandUnavailableError
 from spine.deadline import Deadline
 from spine.inputs import Source
+from spine.outcome import CommandAnswer
 from spine.runtime import Runtime
 from spine.tokens import principal_of
-from spine.transaction import CommandAnswer
 
 # The edge's limit for a whole batch; one command has no reason to be larger (authority.md 5.1.1 item 11).
 MAX_BODY_BYTES = 1_048_576

@@ -17,8 +17,8 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, T
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from spine.inputs import Inlet
+from spine.outcome import Applied
 from spine.settings import Settings
-from spine.transaction import Applied
 
 _LINKS_PER_BATCH = 32
 

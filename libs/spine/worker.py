@@ -27,6 +27,7 @@ from spine.faults import TRANSIENT
 from spine.inputs import Decoder
 from spine.lane_worker import LaneWorker, new_worker_id
 from spine.lanes import lane_specs
+from spine.outcome import FencedError, LaneStoppedError
 from spine.ownership import Ownership, Standing
 from spine.runtime import Runtime
 from spine.scheduled import Scheduled
@@ -36,7 +37,7 @@ from spine.steps import Step, reached
 from spine.store import open_pool, provenance_number
 from spine.surface import build_app
 from spine.telemetry import Telemetry, configure_logs
-from spine.transaction import FencedError, LaneStoppedError, Law
+from spine.transaction import Law
 
 _log = structlog.get_logger(__name__)
 

@@ -9,7 +9,7 @@ from rig import Rig, entry
 from spine.inputs import Source
 from spine.lanes import lane_specs
 from spine.migrate import close_run, open_run
-from spine.transaction import ContinuityError, Fence, FencedError
+from spine.outcome import ContinuityError, Fence, FencedError
 
 OTHER_RUN = "platform_20260106T000000Z"
 

@@ -1,0 +1,75 @@
+"""What a transaction is told and what it answers: fences, faults, and what it did."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+from laws.verdicts import Verdict
+from spine.db import Db
+from spine.inputs import Input
+
+
+class FencedError(Exception):
+    """Another worker owns the lane now: nothing was written. The lane of this worker ends."""
+
+
+class LaneStoppedError(Exception):
+    """The lane has a stopped_reason: nothing is applied until an operator clears it."""
+
+
+class ContinuityError(Exception):
+    """The batch does not start where the lane stands, or another topic stands under the name: nothing was written."""
+
+
+class RefusedByStoreError(Exception):
+    """The store refused an effect's data. With one input it is that input's fault; with more, halve the batch."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class UnknownCommitError(Exception):
+    """The connection went away during COMMIT: whether the transaction is in is settled by `was_committed`."""
+
+    def __init__(self, lane_seq: int, certificate: bytes) -> None:
+        super().__init__(f"commit of lane_seq={lane_seq} is unknown")
+        self.lane_seq = lane_seq
+        self.certificate = certificate
+
+
+class Fence(NamedTuple):
+    """What an owner must show. A command needs none: any replica applies it, under the lane's lock all the same."""
+
+    epoch: int
+    token: bytes
+
+
+Select = Callable[[Db], Awaitable[Sequence[Input]]]
+
+
+class CommandAnswer(NamedTuple):
+    """What the caller of a command is told. `status` is 0 where no reply is stored (parked, poison, mismatch)."""
+
+    verdict: Verdict
+    status: int
+    body: bytes
+    reason: str
+
+    @property
+    def is_new(self) -> bool:
+        """Whether this very call had the effect, rather than one before it."""
+        return self.verdict is Verdict.NEW
+
+
+class Applied(NamedTuple):
+    """What one transaction did."""
+
+    lane_seq: int
+    verdicts: tuple[Verdict, ...]
+    outputs: int
+    answers: tuple[CommandAnswer, ...]
+    """One per input of the command inlet; empty for other inlets."""
+    tasks: int
+    waits: int
+    emitted: tuple[tuple[str, str, str], ...]
+    """(event type, traceparent, traceparent of its cause) of every output of a sampled trace."""
