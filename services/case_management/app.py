@@ -10,6 +10,12 @@ from spine.settings import Settings
 
 _HERE = Path(__file__).parent
 
+# The label store settles a command within 10 s: a shorter budget here would ask about labels that are still on their way.
+LABEL_CALL_SECONDS = 12.0
+# Three tries with 5 s and 10 s between them outlast a restart of the label store; less would reject labels at every deployment.
+LABEL_FIRST_BACKOFF = 5.0
+LABEL_MAX_BACKOFF = 15.0
+
 
 def build(settings: Settings) -> Service:
     """The service with its label store."""
@@ -18,7 +24,7 @@ def build(settings: Settings) -> Service:
         name="case_management",
         runtime_lane="cm",
         policy_rev=policy.POLICY_REV,
-        policy_content={"policy_rev": policy.POLICY_REV, "label_types": ["fraud_disposition", "chargeback_status", "account_takeover"]},
+        policy_content=policy.CONTENT,
         groups=(
             LaneGroup(
                 "case",
@@ -31,6 +37,9 @@ def build(settings: Settings) -> Service:
                         label_store.lookup,
                         policy.on_label_answer,
                         policy.label_answer_reads,
+                        first_backoff=LABEL_FIRST_BACKOFF,
+                        max_backoff=LABEL_MAX_BACKOFF,
+                        call_seconds=LABEL_CALL_SECONDS,
                     ),
                 ),
             ),

@@ -11,7 +11,8 @@ PRINCIPAL = "SYSTEM::case_management"
 
 _DONE = frozenset({200, 201})
 _TRY_LATER = frozenset({429, 503})
-_REFUSED = frozenset({400, 401, 403, 409, 413, 422})
+# Not 401 and 403: a credential that is refused is an operator's mistake, not the label's; it stays pending until that is mended.
+_REFUSED = frozenset({400, 409, 413, 422})
 
 
 class _Told(msgspec.Struct, frozen=True):

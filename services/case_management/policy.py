@@ -1,22 +1,35 @@
 """One case per subject, an append-only timeline, and the label handshake (domain.md 8.4, 8.5)."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import msgspec
 
-from case_management.store import CASES, LABEL_EMISSIONS, TIMELINE, Case, LabelEmission, TimelineEntry
+from case_management.store import CASES, LABEL_EMISSIONS, TIMELINE, Case, LabelEmission, LabelStatus, TimelineEntry
 from laws import ids
 from laws.canonical import canonical_json
 from laws.contracts.case import CaseAssertion, CaseTrigger
 from laws.contracts.label import LabelAssertion, LabelSubjectKey, label_semantic_hash
 from laws.encode import canonical_struct
 from laws.evidence import TimelineEventType
-from laws.labels import check_label
+from laws.labels import LABEL_VALUES, LabelType, SourceType, check_label
+from laws.pins import PIN_FIELDS
 from laws.reasons import Reason
+from laws.times import parse_instant
 from spine.service import Answer, Append, Call, Cause, Effect, Effects, Event, Put, Read, Reads, Reply, State
 
 POLICY_REV = "cm.case.v0@r1"
 LABEL_SUBMIT = "label.submit"
+
+# Who may assert, and with which credential. AUTO and SYSTEM are not here: no label is the platform's own guess (8.8).
+ASSERTERS = {SourceType.HUMAN: "HUMAN::", SourceType.EXTERNAL: "EXTERNAL::"}
+
+# What decides here, as JSON: its digest is the bundle id of every output.
+CONTENT: dict[str, Any] = {
+    "policy_rev": POLICY_REV,
+    "label_values": {kind.value: sorted(LABEL_VALUES[kind]) for kind in LabelType},
+    "asserters": {source.value: prefix for source, prefix in ASSERTERS.items()},
+}
 
 _CAUSE_ENCODER = msgspec.msgpack.Encoder()
 _CAUSE = msgspec.msgpack.Decoder(Cause)
@@ -31,6 +44,14 @@ class Acknowledged(msgspec.Struct, frozen=True):
 
 
 _ACKNOWLEDGED = msgspec.json.Decoder(Acknowledged)
+
+
+class Refusal(NamedTuple):
+    """Why an assertion is refused: the field, the value and what to do."""
+
+    status: int
+    reason: Reason
+    detail: str
 
 
 class Asserted(msgspec.Struct, frozen=True):
@@ -80,16 +101,47 @@ def trigger_reads(event: Event[CaseTrigger]) -> Reads:
     yield Read(CASES, (event.body.case_id,))
 
 
+def refusal(assertion: CaseAssertion, case: Case | None, principal: str) -> Refusal | None:
+    """Why this caller's assertion is not lawful, or None.
+
+    The actor comes from the credential: a body that names another is not believed.
+    """
+    if case is None:
+        return Refusal(404, Reason.CASE_UNKNOWN, f"case_id={assertion.case_id} is not known here (yet); send the same again later")
+    prefix = ASSERTERS.get(assertion.source_type)
+    if prefix is None:
+        detail = f"source_type={assertion.source_type}: no label is the platform's own guess; send one of {sorted(ASSERTERS)}"
+        return Refusal(403, Reason.UNAUTHORIZED, detail)
+    if not principal.startswith(prefix):
+        return Refusal(403, Reason.UNAUTHORIZED, f"source_type={assertion.source_type} needs a {prefix} credential, not {principal}")
+    if assertion.actor_id is None and assertion.source_type is SourceType.HUMAN:
+        return Refusal(400, Reason.ACTOR_MISSING, f"actor_id is missing: a person asserts as itself; send {principal}")
+    if assertion.actor_id is not None and assertion.actor_id != principal:
+        return Refusal(403, Reason.UNAUTHORIZED, f"actor_id={assertion.actor_id!r} is not the credential's {principal}")
+    pins = _CAUSE.decode(case.cause).pins
+    for name in PIN_FIELDS:
+        if getattr(assertion.pins, name) != getattr(pins, name):
+            detail = f"pins.{name}={getattr(assertion.pins, name)!r} is not {getattr(pins, name)!r}, which the case has"
+            return Refusal(400, Reason.CONTRACT_INVALID, detail)
+    try:
+        check_label(assertion.label_type, assertion.label_value)
+        parse_instant(assertion.effective_time)
+        parse_instant(assertion.observed_time)
+    except ValueError as error:
+        return Refusal(400, Reason.CONTRACT_INVALID, str(error))
+    return None
+
+
 def on_assertion(event: Event[CaseAssertion], state: State) -> Effects:
     """Put what an investigator or the outside asserts on the timeline, and hand the label to the label store (8.5).
 
-    The boundary has checked that the case exists and who asserts. Raises ValueError for a value that the catalogue does not have.
+    The boundary has refused what is not lawful before the command had an identity; what is left raises ValueError, and is parked.
     """
     body = event.body
-    check_label(body.label_type, body.label_value)
     case = state.get(CASES, body.case_id)
-    if case is None:
-        raise ValueError(f"case_id={body.case_id} is not known here")
+    refused = refusal(body, case, event.producer or "")
+    if refused is not None or case is None:
+        raise ValueError(refused.detail if refused else f"case_id={body.case_id} is not known here")
     asserted = _entry(
         body.case_id,
         TimelineEventType.INVESTIGATOR_ASSERTION,
@@ -112,7 +164,7 @@ def on_assertion(event: Event[CaseAssertion], state: State) -> Effects:
         {"label_assertion_id": label.label_assertion_id},
     )
     emission = LabelEmission(
-        label.label_assertion_id, body.case_id, asserted.case_timeline_event_id, "PENDING", body.observed_time, 0, None, None
+        label.label_assertion_id, body.case_id, asserted.case_timeline_event_id, LabelStatus.PENDING, body.observed_time, 0, None, None
     )
     cause = _CAUSE.decode(case.cause)
     return [
@@ -130,7 +182,10 @@ def assertion_reads(event: Event[CaseAssertion]) -> Reads:
 
 
 def on_label_answer(answer: Answer, state: State) -> Effects:
-    """ACCEPTED only after the label store's durable acknowledgement; anything else is a rejection with its reason (8.5)."""
+    """ACCEPTED only after the label store's durable acknowledgement; anything else is a rejection with its reason (8.5).
+
+    RETRY_LIMIT_EXCEEDED says that no acknowledgement came within the tries, not that the label store has nothing.
+    """
     emission = state.get(LABEL_EMISSIONS, answer.ref)
     if emission is None:
         raise ValueError(f"label_assertion_id={answer.ref} has an answer but no emission")
@@ -139,11 +194,11 @@ def on_label_answer(answer: Answer, state: State) -> Effects:
     payload: dict[str, Any] = {"label_assertion_id": answer.ref}
     if answer.result == "DONE":
         acknowledged = _ACKNOWLEDGED.decode(answer.body)
-        kind, status, reason = TimelineEventType.LABEL_ACCEPTED, "ACCEPTED", acknowledged.reason
+        kind, status, reason = TimelineEventType.LABEL_ACCEPTED, LabelStatus.ACCEPTED, acknowledged.reason
         reference: str | None = acknowledged.assertion_ref
         payload |= {"assertion_ref": reference, "reason": reason}
     else:
-        kind, status, reference = TimelineEventType.LABEL_REJECTED, "REJECTED", None
+        kind, status, reference = TimelineEventType.LABEL_REJECTED, LabelStatus.REJECTED, None
         reason = answer.code or answer.result if answer.result == "REFUSED" else Reason.RETRY_LIMIT_EXCEEDED.value
         payload |= {"reason": reason}
     ended = msgspec.structs.replace(emission, status=status, attempts=len(answer.attempts), reason=reason, assertion_ref=reference)
@@ -152,6 +207,18 @@ def on_label_answer(answer: Answer, state: State) -> Effects:
         Append(TIMELINE, _entry(emission.case_id, kind, source, label.observed_time, payload)),
     ]
     return effects
+
+
+def status_of(timeline: Iterable[tuple[TimelineEventType, str]]) -> str:
+    """A case's status, read off the types and source_ref_ids of its timeline in whatever order (8.4): it has no status of its own."""
+    entries = set(timeline)
+    of = {kind: {ref for found, ref in entries if found is kind} for kind in TimelineEventType}
+    accepted, rejected = of[TimelineEventType.LABEL_ACCEPTED], of[TimelineEventType.LABEL_REJECTED]
+    if of[TimelineEventType.LABEL_PENDING] - accepted - rejected:
+        return "LABEL_PENDING"
+    if accepted:
+        return "LABELLED"
+    return "LABEL_REJECTED" if rejected else "OPEN"
 
 
 def label_answer_reads(answer: Answer) -> Reads:

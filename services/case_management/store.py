@@ -1,5 +1,7 @@
 """CM's own tables: cases, their append-only timelines, and labels under way (domain.md 8.4, 8.5)."""
 
+from enum import StrEnum
+
 import msgspec
 
 from laws.evidence import TimelineEventType
@@ -34,13 +36,21 @@ class TimelineEntry(msgspec.Struct, frozen=True):
     payload_hash: Hex64
 
 
+class LabelStatus(StrEnum):
+    """How far a label's handshake is."""
+
+    PENDING = "PENDING"
+    ACCEPTED = "ACCEPTED"
+    REJECTED = "REJECTED"
+
+
 class LabelEmission(msgspec.Struct, frozen=True):
     """The handshake of one label with the label store."""
 
     label_assertion_id: Hex32
     case_id: Hex32
     case_timeline_event_id: Hex32
-    status: str
+    status: LabelStatus
     observed_time: str
     attempts: int
     reason: str | None

@@ -26,7 +26,7 @@ def build(settings: Settings) -> Service:
         name="case_trigger",
         runtime_lane="case_trigger",
         policy_rev=policy.POLICY_REV,
-        policy_content={"policy_rev": policy.POLICY_REV, "escalates": ["QUEUE_REVIEW", "BLOCK"], "fails": ["DENIED", "FAILED"]},
+        policy_content=policy.CONTENT,
         groups=(
             LaneGroup(
                 "decision",

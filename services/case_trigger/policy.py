@@ -1,5 +1,7 @@
 """When a person must look: escalations, failed actions, anomalies, and what the outside says (domain.md 8.1)."""
 
+from typing import Any
+
 import msgspec
 
 from case_trigger.store import PUBLISHED, PublishedTrigger
@@ -11,14 +13,33 @@ from laws.contracts.audit import CorridorAnomaly, SubjectKey
 from laws.contracts.case import CaseTrigger, ExternalSignal
 from laws.contracts.decision import DecisionResponse
 from laws.event_classes import EventClass
-from laws.evidence import EvidenceRef, EvidenceRefType, TriggerType
+from laws.evidence import REQUIRED_EVIDENCE, EvidenceRef, EvidenceRefType, TriggerType
 from laws.pins import ContextPins
+from laws.times import parse_instant
 from spine.service import Append, Effect, Effects, Emit, Event, Reply, State
 
 POLICY_REV = "case_trigger.policy.v0@r1"
 
 # A label or an escalation is about the source traffic event, never about the decision (domain.md 8.3).
 SUBJECT_CLASS = EventClass.TRAFFIC_FRAUD.value
+
+# What comes by the command; the other types are for the platform's own judgement of its own events.
+SIGNAL_TYPES = (TriggerType.EXTERNAL_SIGNAL, TriggerType.MANUAL_ASSERTION)
+FAILED_STATUSES = frozenset({OutcomeStatus.DENIED, OutcomeStatus.FAILED})
+
+# A trigger's payload holds 32 entries (laws.contracts.case.CaseTrigger): the signal's details and its kind.
+_KIND = "signal_kind"
+MAX_DETAILS = 31
+
+# What decides here, as JSON: its digest is the bundle id of every output.
+CONTENT: dict[str, Any] = {
+    "policy_rev": POLICY_REV,
+    "subject_class": SUBJECT_CLASS,
+    "escalating_kinds": sorted(ESCALATING_KINDS),
+    "failed_statuses": sorted(FAILED_STATUSES),
+    "signal_types": sorted(SIGNAL_TYPES),
+    "required_evidence": {kind.value: sorted(refs) for kind, refs in REQUIRED_EVIDENCE.items()},
+}
 
 
 class Triggered(msgspec.Struct, frozen=True):
@@ -45,7 +66,7 @@ def on_decision(event: Event[DecisionResponse], state: State) -> Effects:
 def on_outcome(event: Event[ActionOutcome], state: State) -> Effects:
     """An effect that was denied or failed wants a person."""
     body = event.body
-    if body.status is OutcomeStatus.EXECUTED:
+    if body.status not in FAILED_STATUSES:
         return ()
     subject = SubjectKey(body.pins.platform_run_id, SUBJECT_CLASS, body.source_event_id)
     evidence = (
@@ -57,7 +78,10 @@ def on_outcome(event: Event[ActionOutcome], state: State) -> Effects:
 
 
 def on_anomaly(event: Event[CorridorAnomaly], state: State) -> Effects:
-    """An anomaly of a traffic event is about its subject; anomalies of other classes have no source event to open a case about."""
+    """An anomaly of a traffic event is about its subject; anomalies of other classes have no source event to open a case about.
+
+    Raises ValueError for one whose envelope carries fewer than six pins: no lawful trigger could be made of it, so it is parked.
+    """
     body = event.body
     if body.subject.event_class != SUBJECT_CLASS:
         return ()
@@ -69,12 +93,34 @@ def on_anomaly(event: Event[CorridorAnomaly], state: State) -> Effects:
     return _trigger(event.ts_utc, TriggerType.ANOMALY, source, body.subject, event.cause.pins, evidence, details)
 
 
+def refusal(signal: ExternalSignal, principal: str) -> str | None:
+    """Why a signal of this caller is not lawful (field, value, what to do), or None."""
+    if signal.trigger_type not in SIGNAL_TYPES:
+        return f"trigger_type={signal.trigger_type}: the platform judges its own events; send one of {sorted(SIGNAL_TYPES)}"
+    if signal.trigger_type is TriggerType.MANUAL_ASSERTION and not principal.startswith("HUMAN::"):
+        return f"trigger_type={signal.trigger_type} is for people, not for {principal}: send EXTERNAL_SIGNAL"
+    subject = signal.case_subject_key
+    if subject.event_class != SUBJECT_CLASS:
+        return f"case_subject_key.event_class={subject.event_class!r}: a case is about a source event of class {SUBJECT_CLASS}"
+    if subject.platform_run_id != signal.pins.platform_run_id:
+        return f"case_subject_key.platform_run_id={subject.platform_run_id} is not pins.platform_run_id={signal.pins.platform_run_id}"
+    if len(signal.details) > MAX_DETAILS or _KIND in signal.details:
+        return f"details has {len(signal.details)} entries: send at most {MAX_DETAILS}, none of them named {_KIND}"
+    try:
+        parse_instant(signal.observed_time)
+    except ValueError as error:
+        return f"observed_time={signal.observed_time}: {error}"
+    return None
+
+
 def on_signal(event: Event[ExternalSignal], state: State) -> Effects:
-    """The outside, or a person, says something about a source event."""
+    """The outside, or a person, says something about a source event. The boundary has refused what is not lawful; what is left raises."""
     body = event.body
+    if reason := refusal(body, event.producer or ""):
+        raise ValueError(reason)
     manual = body.trigger_type is TriggerType.MANUAL_ASSERTION
     evidence = (EvidenceRef(EvidenceRefType.EXTERNAL_REF, body.external_ref or body.signal_id),)
-    details = {**body.details, "signal_kind": body.signal_kind}
+    details = {**body.details, _KIND: body.signal_kind}
     source = f"{'manual' if manual else 'external'}:{body.signal_id}"
     effects = _trigger(body.observed_time, body.trigger_type, source, body.case_subject_key, body.pins, evidence, details)
     case_id = _case_id(body.case_subject_key)

@@ -16,7 +16,7 @@ def build(settings: Settings) -> Service:
         name="decision_log_audit",
         runtime_lane="dla",
         policy_rev=policy.POLICY_REV,
-        policy_content={"policy_rev": policy.POLICY_REV, "families": ["decision_response", "action_intent", "action_outcome"]},
+        policy_content=policy.CONTENT,
         groups=(
             LaneGroup(
                 "decision",

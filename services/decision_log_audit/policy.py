@@ -2,12 +2,13 @@
 
 import hashlib
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
 from decision_log_audit.store import AUDIT_RECORDS, CHAINS, AuditRow, Chain
 from laws import ids
-from laws.catalogue import AUDIT_POINTER
+from laws.catalogue import ACTION_INTENT, ACTION_OUTCOME, AUDIT_POINTER, DECISION_RESPONSE
 from laws.contracts.action import ActionIntent, ActionOutcome
 from laws.contracts.audit import AuditPointer, AuditRecord, ChainStatus, EventRef, SubjectKey
 from laws.contracts.decision import DecisionResponse
@@ -16,6 +17,7 @@ from laws.reasons import Reason
 from spine.service import Anomaly, Append, Cause, Effect, Effects, Emit, Event, Put, Read, Reads, State
 
 POLICY_REV = "dla.intake.v1"
+POINTER_RECIPE = "dla.audit_pointer.event_id.v1"
 
 _REF = msgspec.json.Decoder(EventRef)
 _DECISION = msgspec.json.Decoder(DecisionResponse)
@@ -42,6 +44,15 @@ _CONFLICT = {
     Slot.OUTCOME: Reason.OUTCOME_LINK_CONFLICT,
 }
 
+# What decides here, as JSON: its digest is the bundle id of every output.
+CONTENT: dict[str, Any] = {
+    "policy_rev": POLICY_REV,
+    "families": [DECISION_RESPONSE.name, ACTION_INTENT.name, ACTION_OUTCOME.name],
+    "unresolved_reasons": {slot.value: reason.value for slot, reason in _MISSING.items()},
+    "conflicts": {slot.value: reason.value for slot, reason in _CONFLICT.items()},
+    "pointer_recipe": POINTER_RECIPE,
+}
+
 Linked = DecisionResponse | ActionIntent | ActionOutcome
 
 
@@ -51,22 +62,25 @@ def chain_reads(event: Event[Linked]) -> Reads:
 
 
 def on_decision(event: Event[DecisionResponse], state: State) -> Effects:
-    """Take the decision, and keep what the record will say of it."""
+    """Take the decision, and keep what the record will say of it. Raises ValueError for an event whose payload is of another run."""
     return _link(event, Slot.DECISION, state)
 
 
 def on_intent(event: Event[ActionIntent], state: State) -> Effects:
-    """Take the intent."""
+    """Take the intent. Raises as `on_decision` does."""
     return _link(event, Slot.INTENT, state)
 
 
 def on_outcome(event: Event[ActionOutcome], state: State) -> Effects:
-    """Take the outcome."""
+    """Take the outcome. Raises as `on_decision` does."""
     return _link(event, Slot.OUTCOME, state)
 
 
 def _link(event: Event[Linked], slot: Slot, state: State) -> list[Effect]:
     run, decision_id = event.identity.platform_run_id, event.body.decision_id
+    if event.body.pins.platform_run_id != run:
+        # The record would say that it is of another run than the chain that it stands in (domain.md 7, RUN_SCOPE_MISMATCH).
+        raise ValueError(f"pins.platform_run_id={event.body.pins.platform_run_id} is not the run of the event, {run}")
     empty = Chain(run, decision_id, ChainStatus.UNRESOLVED, "", None, None, None, None, None)
     chain = state.get(CHAINS, run, decision_id) or empty
     held = getattr(chain, f"{slot}_ref")
@@ -111,7 +125,7 @@ def _record(chain: Chain) -> list[Effect]:
     digest = hashlib.sha256(encoded).hexdigest()
     row = AuditRow(audit_id, chain.platform_run_id, chain.decision_id, decision.source_event.event_id, encoded, digest)
     pointer = AuditPointer(audit_id, chain.decision_id, digest, ChainStatus.RESOLVED, decision_ref.origin_offset, decision.pins)
-    event_id = ids.hex64("dla.audit_pointer.event_id.v1", {"audit_id": audit_id})
+    event_id = ids.hex64(POINTER_RECIPE, {"audit_id": audit_id})
     return [Append(AUDIT_RECORDS, row, cause), Emit(AUDIT_POINTER, event_id, pointer, decision_ref.event_id, cause)]
 
 

@@ -10,9 +10,10 @@ from label_store.policy import RESOLUTION_RULE, refusal, resolve
 from label_store.store import LABELS
 from laws.catalogue import LABEL_ASSERTION
 from laws.contracts.label import LabelAssertion
+from laws.fields import Instant
 from laws.labels import LabelType
 from laws.reasons import Reason
-from laws.times import format_instant
+from laws.times import format_instant, parse_instant
 from spine.surface import Problem, ServiceContext
 
 # CM is the only way to a label: its handshake is what makes a label's case known (domain.md 1.2).
@@ -41,20 +42,30 @@ def routes(context: ServiceContext) -> APIRouter:
         """Take a label_assertion (laws.contracts.label.LabelAssertion). Answers after commit: 201 when new, 200 when it came before."""
         principal = context.principal(request, lambda principal: principal in _WRITERS)
         payload = await context.body(request)
+        if isinstance(payload, dict) and not payload.get("evidence_refs"):
+            raise Problem(400, Reason.MISSING_EVIDENCE_REFS, "evidence_refs is missing or empty: name at least one piece of evidence")
         try:
             label = msgspec.convert(payload, LabelAssertion)
         except msgspec.ValidationError as error:
-            raise Problem(400, "CONTRACT_INVALID", str(error)) from error
-        if reason := refusal(label):
-            raise Problem(400, "CONTRACT_INVALID", reason)
+            raise Problem(400, Reason.CONTRACT_INVALID, str(error)) from error
+        if refused := refusal(label):
+            raise Problem(400, refused.reason, refused.detail)
         answer = await context.command(request, LABEL_ASSERTION, label.label_assertion_id, payload, principal)
+        if not answer.body:
+            detail = f"label_assertion_id={label.label_assertion_id} came before and is kept unapplied; an operator must release it"
+            raise Problem(422, Reason.BEHIND_PARKED_KEY, detail)
         outcome = Reason.ASSERTION_COMMITTED_NEW if answer.is_new else Reason.ASSERTION_REPLAY_MATCH
         return await acknowledged(label.label_assertion_id, outcome, 201 if answer.is_new else 200)
 
     @router.get("/v1/labels/resolve")
     async def resolved(request: Request, platform_run_id: str, event_id: str, label_type: LabelType, as_of: str) -> dict[str, Any]:
-        """The label that was known at `as_of`; there is no latest."""
+        """The label that was known at `as_of`; there is no latest: an answer without its instant could not be given again."""
         reader(request)
+        try:
+            parse_instant(msgspec.convert(as_of, Instant))
+        except (msgspec.ValidationError, ValueError) as error:
+            # Instants are compared as text: another spelling would be compared wrongly, and silently.
+            raise Problem(400, Reason.CONTRACT_INVALID, f"as_of={as_of!r}: send YYYY-MM-DDTHH:MM:SS.ffffffZ ({error})") from error
         rows = await context.pool.fetch(_OF_SUBJECT, platform_run_id, event_id, label_type.value)
         found = resolve([LABELS.from_sql(row) for row in rows], as_of)
         return {

@@ -19,7 +19,7 @@ def build(settings: Settings) -> Service:
         name="label_store",
         runtime_lane="ls",
         policy_rev=policy.POLICY_REV,
-        policy_content={"policy_rev": policy.POLICY_REV, "resolution_rule": policy.RESOLUTION_RULE},
+        policy_content=policy.CONTENT,
         groups=(
             LaneGroup(
                 "subject",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -11,13 +11,23 @@ from laws import ids
 from laws.catalogue import LABEL_ASSERTION
 from laws.contracts.label import LabelAssertion, label_semantic_hash
 from laws.encode import canonical_struct
-from laws.labels import SOURCE_PRECEDENCE, SourceType, check_label
+from laws.labels import LABEL_VALUES, SOURCE_PRECEDENCE, LabelType, SourceType, check_label
+from laws.reasons import Reason
+from laws.times import parse_instant
 from spine.service import Append, Effects, Emit, Event, Reply, State
 
 POLICY_REV = "ls.taxonomy.v0@r1"
 
 # Human before external before automated, then the latest observation, then the id; a dataset pins this name (8.7, DOC precedence).
 RESOLUTION_RULE = "ls.resolution.doc.v1"
+
+# What decides here, as JSON: its digest is the bundle id of every output.
+CONTENT: dict[str, Any] = {
+    "policy_rev": POLICY_REV,
+    "resolution_rule": RESOLUTION_RULE,
+    "source_precedence": {source.value: rank for source, rank in SOURCE_PRECEDENCE.items()},
+    "label_values": {kind.value: sorted(LABEL_VALUES[kind]) for kind in LabelType},
+}
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -26,15 +36,32 @@ class Accepted(msgspec.Struct, frozen=True):
     assertion_ref: str
 
 
-def refusal(label: LabelAssertion) -> str | None:
-    """Why a label assertion is not lawful (field, value, what to do), or None."""
+class Refusal(NamedTuple):
+    """Why a label assertion is refused: the field, the value and what to do."""
+
+    reason: Reason
+    detail: str
+
+
+def refusal(label: LabelAssertion) -> Refusal | None:
+    """Why a label assertion is not lawful, or None. The contract has checked the fields one by one; this is about their meaning (8.6)."""
+    if label.source_type is SourceType.HUMAN and label.actor_id is None:
+        return Refusal(Reason.ACTOR_MISSING, "actor_id is missing: a HUMAN assertion names its actor")
+    if detail := _unlawful(label):
+        return Refusal(Reason.CONTRACT_INVALID, detail)
+    return None
+
+
+def _unlawful(label: LabelAssertion) -> str | None:
     try:
         check_label(label.label_type, label.label_value)
+        parse_instant(label.effective_time)
+        parse_instant(label.observed_time)
     except ValueError as error:
         return str(error)
-    if label.source_type is SourceType.HUMAN and label.actor_id is None:
-        return "actor_id is missing: a HUMAN assertion names its actor"
     subject = label.label_subject_key
+    if subject.platform_run_id != label.pins.platform_run_id:
+        return f"label_subject_key.platform_run_id={subject.platform_run_id} is not pins.platform_run_id={label.pins.platform_run_id}"
     expected = ids.label_assertion_id(label.case_timeline_event_id, subject.platform_run_id, subject.event_id, label.label_type.value)
     if label.label_assertion_id != expected:
         return f"label_assertion_id={label.label_assertion_id} is not {expected}, which its timeline event, subject and type make"
@@ -56,8 +83,8 @@ def refusal(label: LabelAssertion) -> str | None:
 def on_assertion(event: Event[LabelAssertion], state: State) -> Effects:
     """Append the label and publish it (8.6). The boundary has refused what is not lawful; what is left raises, and is parked."""
     label = event.body
-    if reason := refusal(label):
-        raise ValueError(reason)
+    if refused := refusal(label):
+        raise ValueError(refused.detail)
     row = Label(
         label_assertion_id=label.label_assertion_id,
         platform_run_id=label.label_subject_key.platform_run_id,

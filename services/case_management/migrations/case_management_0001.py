@@ -36,7 +36,7 @@ CREATE TABLE timeline (
     {STAMP_DDL},
     UNIQUE (case_id, timeline_event_type, source_ref_id)
 );
-CREATE INDEX timeline_by_lane ON timeline (lane, lane_seq);
+CREATE INDEX timeline_triggered ON timeline (lane, lane_seq) WHERE timeline_event_type = 'CASE_TRIGGERED';
 CREATE TABLE label_emission (
     label_assertion_id bytea PRIMARY KEY,
     case_id bytea NOT NULL,

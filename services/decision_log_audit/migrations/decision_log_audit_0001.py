@@ -25,6 +25,8 @@ CREATE TABLE chain (
     {STAMP_DDL},
     PRIMARY KEY (platform_run_id, decision_id)
 );
+-- What waits is few among what was ever audited; it is asked for by run, oldest first.
+CREATE INDEX chain_unresolved ON chain (platform_run_id, recorded_at) WHERE chain_status = 'UNRESOLVED';
 CREATE TABLE audit_record (
     audit_id bytea PRIMARY KEY,
     platform_run_id text NOT NULL,
@@ -33,6 +35,7 @@ CREATE TABLE audit_record (
     record bytea NOT NULL,
     record_digest bytea NOT NULL,
     {STAMP_DDL},
-    UNIQUE (platform_run_id, decision_id)
+    -- The decision first: people ask by it alone.
+    UNIQUE (decision_id, platform_run_id)
 );
 """)
