@@ -16,6 +16,7 @@ from laws.catalogue import EventType
 from laws.envelope import encode_envelope
 from laws.headers import Correlation
 from laws.pins import PIN_FIELDS
+from laws.reasons import Reason
 from laws.strict_json import StrictJsonError, parse_strict
 from laws.trace_context import continue_or_start, derive_trace_id
 from laws.verdicts import Verdict
@@ -96,6 +97,8 @@ class ServiceContext:
             raise Problem(503, "DEPENDENCY_UNAVAILABLE", f"{error}; send the same command again") from error
         if answer.verdict is Verdict.MISMATCH:
             raise Problem(409, "PAYLOAD_HASH_MISMATCH", f"{event_id} came before with another payload: it is recorded as an anomaly")
+        if answer.reason.startswith(Reason.STORE_REFUSED):
+            raise Problem(422, Reason.STORE_REFUSED.value, f"{answer.reason}; nothing was kept: mend the command and send it again")
         if answer.verdict in (Verdict.PARKED, Verdict.POISON):
             raise Problem(422, answer.reason.partition(":")[0], f"kept and not applied: {answer.reason}; an operator must release it")
         return answer
