@@ -38,6 +38,7 @@ class Intake:
         self._partitions = {position.topic.name: TopicPartition(prefix + position.topic.name, position.partition) for position in positions}
         self._next = {position.topic.name: position.next_offset for position in positions}
         self._reseeked: set[str] = set()
+        self._read_up_to_ms: dict[str, int] = {}
 
     def start(self) -> None:
         """Assign and seek; without a pause between, so that nothing is read from a place that we did not choose."""
@@ -76,6 +77,7 @@ class Intake:
                 return taken
             taken.append(_source(record, name, identity))
             self._next[name] = expected + 1
+            self._read_up_to_ms[name] = record.timestamp
         if taken:
             self._reseeked.discard(name)
         return taken
@@ -95,6 +97,14 @@ class Intake:
         return {
             name: max(0, (self._consumer.highwater(partition) or self._next[name]) - self._next[name])
             for name, partition in self._partitions.items()
+        }
+
+    def lag_seconds(self, now_s: float) -> dict[str, float]:
+        """How old the newest record read is, where there are newer ones; 0 where the lane has read everything."""
+        behind = self.lag()
+        return {
+            name: max(0.0, round(now_s - self._read_up_to_ms[name] / 1000, 3)) if behind[name] and name in self._read_up_to_ms else 0.0
+            for name in self._partitions
         }
 
     def places(self, offsets: dict[str, int]) -> dict[str, dict[int, int]]:

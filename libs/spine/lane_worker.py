@@ -401,6 +401,10 @@ class LaneWorker:
             # Only lag tools read it: the next second writes a newer one.
             _log.info("lane.advisory_commit_failed", lane=self.spec.lane, error=str(error))
 
+    def lag_seconds(self) -> dict[str, float]:
+        """Seconds behind the end, by topic."""
+        return self._intake.lag_seconds(time.time()) if self._intake else {}
+
     def lag(self) -> dict[str, int]:
         """Records behind the end, by topic."""
         return self._intake.lag() if self._intake else {}

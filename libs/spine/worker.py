@@ -94,6 +94,7 @@ class Worker:
                     "published": worker.publisher.published,
                     "positions": {topic: str(offset) for topic, offset in worker.next_offsets.items()},
                     "lag_events": worker.lag(),
+                    "lag_seconds": worker.lag_seconds(),
                     "last_event_ts_utc": worker.last_event_ts,
                     "calls_in_flight": worker.tasks.in_flight,
                 }

@@ -1,42 +1,63 @@
-"""Ids are for ever: a recipe that changes without a new name fails here."""
+"""Ids by recipe (domain.md 2.3, 5.4, 8.3). The literal values are stored facts: a changed recipe is another name, not another value."""
+
+from collections.abc import Callable
+from hashlib import sha256
+
+import pytest
 
 from laws import ids
 
-PINS = {"platform_run_id": "platform_20260105T000000Z", "scenario_run_id": "a" * 32}
+RUN = "platform_20260102T030405Z"
+PINS = {"platform_run_id": RUN, "seed": "42"}
+
+GOLDEN: list[tuple[str, Callable[[], str], str]] = [
+    (
+        "engine",
+        lambda: ids.engine_event_id("arrival_events_5B", ["m1", 7], {"seed": "42"}),
+        "52aea0935a68c0cfd429654b61b9aa7caf1f7132e388d568cb2efc9f6d1068b5",
+    ),
+    ("decision", lambda: ids.decision_id("e1", RUN, "b" * 64, ["c", "t", 0, "17"]), "9384d87f9dd5366e56c1bb82efe880c1"),
+    ("decision event", lambda: ids.decision_event_id("e1", PINS), "0800a467ecb96a167e970c10bcc82a15e00cb69745f58f1462a0ef7afd8f5cb8"),
+    ("intent event", lambda: ids.intent_event_id("e1", "ALLOW", PINS), "dbd5481cd1c2d60bca3d35ec72f373afa662b0eb7d006614296d45ac296d1d83"),
+    (
+        "idempotency key",
+        lambda: ids.idempotency_key("e1", "ALLOW", PINS),
+        "dcee31dd872e76b234929bc6e95f092af68fc5aaa1c87bb068c15c2176c1a853",
+    ),
+    ("action", lambda: ids.action_id("d" * 32, "ALLOW"), "87961d6c9cdcf61083576a7b7c0936eb"),
+    ("outcome", lambda: ids.outcome_id(RUN, "k" * 64), "04eabbbd2923a728d4e5de25a265aecb"),
+    ("audit", lambda: ids.audit_id(RUN, "d" * 32), "b070f2d7cdd4c1637f46425ad7848c6c"),
+    ("case", lambda: ids.case_id(RUN, "traffic_fraud", "e1"), "c618fb100ba18ecebdbeef34ffe8790b"),
+    ("trigger", lambda: ids.case_trigger_id("a" * 32, "ANOMALY", "audit:1"), "1a255261638382b1deeb65f84d4f4877"),
+    ("timeline", lambda: ids.case_timeline_event_id("a" * 32, "CASE_TRIGGERED", "audit:1"), "2fe203392d57b35aec303ccd7237fb90"),
+    ("label", lambda: ids.label_assertion_id("a" * 32, RUN, "e1", "fraud_disposition"), "169d78fdd2fdb7e9f5bdcb52e3f5dfc6"),
+]
 
 
-def test_ids_of_a_recipe_never_change() -> None:
-    made = {
-        "decision_id": ids.decision_id("e1", "platform_20260105T000000Z", "b" * 64, ["c", "t", "topic", 0, "7"]),
-        "decision_event_id": ids.decision_event_id("e1", PINS),
-        "intent_event_id": ids.intent_event_id("e1", "fraud.disposition", PINS),
-        "idempotency_key": ids.idempotency_key("e1", "fraud.disposition", PINS),
-        "outcome_id": ids.outcome_id("platform_20260105T000000Z", "k"),
-        "audit_id": ids.audit_id("platform_20260105T000000Z", "d"),
-        "case_id": ids.case_id("platform_20260105T000000Z", "traffic_fraud", "e1"),
-        "case_trigger_id": ids.case_trigger_id("c", "ANOMALY", "audit:1"),
-        "label_assertion_id": ids.label_assertion_id("t", "platform_20260105T000000Z", "e1", "fraud_disposition"),
-    }
-    assert made == GOLDEN
+@pytest.mark.parametrize(("make", "value"), [row[1:] for row in GOLDEN], ids=[row[0] for row in GOLDEN])
+def test_a_known_input_has_its_known_id(make: Callable[[], str], value: str) -> None:
+    assert make() == value
 
 
-def test_the_same_content_under_another_recipe_is_another_id() -> None:
-    assert ids.intent_event_id("e1", "d", PINS) != ids.idempotency_key("e1", "d", PINS)
-    assert ids.hex64("one.v1", {"a": 1}) != ids.hex64("one.v2", {"a": 1})
+def test_an_id_is_the_digest_of_the_recipe_and_its_payload() -> None:
+    written = b'{"payload":{"a":"x","b":1},"recipe":"r.v1"}'
+    assert ids.hex64("r.v1", {"b": 1, "a": "x"}) == sha256(written).hexdigest()
+    assert ids.hex32("r.v1", {"b": 1, "a": "x"}) == sha256(written).hexdigest()[:32]
 
 
-def test_parts_can_t_be_shifted_into_each_other() -> None:
-    assert ids.case_trigger_id("a", "b", "c") != ids.case_trigger_id("ab", "", "c")
+def test_the_recipe_s_name_tells_ids_of_one_payload_apart() -> None:
+    assert ids.hex64("r.v1", ["x"]) != ids.hex64("r.v2", ["x"])
+    assert ids.intent_event_id("e1", "ALLOW", PINS) != ids.idempotency_key("e1", "ALLOW", PINS)
 
 
-GOLDEN = {
-    "decision_id": "c09696ccb0e338b0f4af91992222e9ea",
-    "decision_event_id": "cbc89acac01d00fab8d690e9dba21879f0cf3c668122b0baf250a27088cff818",
-    "intent_event_id": "d572727a7370e4e5d9575e05f977b107e63669f66179d69a2c314a7d981b77a1",
-    "idempotency_key": "d3a951de70ff0d13d6849c8898cabd3f39bcd91058711ee6be0a893967854254",
-    "outcome_id": "6bae711c9edb6f9ed4701a8b8cf9f21f",
-    "audit_id": "904e356fbef3667cdb4f4fc9b0f1cf22",
-    "case_id": "cc57a55f2efbfc5322f81709468bf83d",
-    "case_trigger_id": "68447c22d0291c5bc9be6ec855206738",
-    "label_assertion_id": "adf594a42f962b2875a387ed94d0de2c",
-}
+def test_primary_key_values_do_not_alias() -> None:
+    keys: list[list[str | int]] = [["a|b", "c"], ["a", "b|c"], ["1"], [1], ["a", "b", "c"]]
+    made = [ids.engine_event_id("o", key, {}) for key in keys]
+    assert len(set(made)) == 5
+
+
+def test_a_decision_moves_with_bundle_and_place_but_its_event_does_not() -> None:
+    base = ids.decision_id("e1", RUN, "b" * 64, ["c", "t", 0, "17"])
+    assert base != ids.decision_id("e1", RUN, "e" * 64, ["c", "t", 0, "17"])
+    assert base != ids.decision_id("e1", RUN, "b" * 64, ["c", "t", 0, "18"])
+    assert ids.decision_event_id("e1", PINS) != ids.decision_event_id("e1", {**PINS, "seed": "43"})

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from typing import Any
 
+import aiohttp
 from aiohttp import web
 
 from laws.envelope import decode_envelope
@@ -161,6 +162,27 @@ async def test_outputs_carry_the_trace_the_pins_and_the_provenance_of_what_cause
     assert envelope.parent_event_id == "e1"
     assert envelope.manifest_fingerprint == "b" * 64
     assert json.loads(bytes(envelope.payload))["entry"] == "e1"
+
+
+async def test_the_operator_sees_owners_positions_and_lag(rig: Rig) -> None:
+    process = rig.process()
+    process.start()
+    await process.ready(Deadline(30))
+    await rig.send(*(entry(f"e{number}", account=f"a{number}") for number in range(30)))
+    await rig.quiet(30)
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"http://127.0.0.1:{process.port}/progress") as answer:
+            progress = await answer.json()
+        async with session.get(f"http://127.0.0.1:{process.port}/metrics") as answer:
+            metrics = await answer.text()
+    assert {lane["owner"] for lane in progress["lanes"]} == {progress["worker"]}
+    assert sum(int(lane["positions"]["test.entries.v1"]) for lane in progress["lanes"]) == 30
+    assert all(lane["certificate"] for lane in progress["lanes"] if lane["lane_seq"])
+    assert {sum(owned["lag_events"].values()) for owned in progress["owned"].values()} == {0}
+    assert {sum(owned["lag_seconds"].values()) for owned in progress["owned"].values()} == {0.0}
+    assert 'fp_inputs_total{inlet="records",lane_group="account",verdict="NEW"} 30.0' in metrics
+    process.terminate()
+    await process.ended(Deadline(20))
 
 
 async def test_a_record_without_a_correlation_header_is_parked_with_the_name_of_it(rig: Rig) -> None:

@@ -1,4 +1,4 @@
-"""MSK IAM tokens: cached, signed once for all who wait and off the event loop, renewed before their end."""
+"""MSK IAM tokens with a signer and a clock of the test's own."""
 
 import asyncio
 import threading
@@ -7,57 +7,80 @@ import pytest
 
 from spine.msk_iam import MskIamTokens, TokenSignError
 
+LIFE = 900.0
 
-class Clock:
+
+class Bench:
+    """A signer that numbers its tokens, and the clock that it and the provider read."""
+
     def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Signer:
-    """Signs tokens of 900 s, as the vendor's does."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
+        self.now = 1_000_000.0
+        self.regions: list[str] = []
         self.threads: list[int] = []
         self.broken = False
+        self.gate = threading.Event()
+        self.gate.set()
+        self.provider = MskIamTokens("eu-west-2", self.sign, lambda: self.now)
 
-    def __call__(self, region: str) -> tuple[str, float]:
+    def sign(self, region: str) -> tuple[str, float]:
+        self.regions.append(region)
         self.threads.append(threading.get_ident())
+        assert self.gate.wait(10)
         if self.broken:
-            raise RuntimeError("no credentials")
-        return f"{region}-{len(self.threads)}", (self.clock.now + 900) * 1000
+            raise OSError("no credentials")
+        return f"t{len(self.regions)}", (self.now + LIFE) * 1000
 
 
-async def test_a_token_is_signed_once_for_all_who_wait_and_off_the_event_loop() -> None:
-    signer = Signer(Clock())
-    tokens = MskIamTokens("eu-west-2", signer, signer.clock)
-    assert set(await asyncio.gather(*(tokens.token() for _ in range(20)))) == {"eu-west-2-1"}
-    assert len(signer.threads) == 1
-    assert signer.threads[0] != threading.get_ident()
+@pytest.fixture
+def bench() -> Bench:
+    """A bench whose signer works."""
+    return Bench()
 
 
-async def test_a_token_is_renewed_before_its_end() -> None:
-    signer = Signer(Clock())
-    tokens = MskIamTokens("eu-west-2", signer, signer.clock)
-    assert await tokens.token() == "eu-west-2-1"
-    signer.clock.now += 700
-    assert await tokens.token() == "eu-west-2-1"
-    signer.clock.now += 30
-    assert await tokens.token() == "eu-west-2-2"
+async def test_a_token_is_reused_and_renewed_before_its_end(bench: Bench) -> None:
+    assert await bench.provider.token() == "t1"
+    bench.now += LIFE / 2
+    assert await bench.provider.token() == "t1"
+    bench.now += LIFE / 2 - 60
+    assert await bench.provider.token() == "t2"
+    assert bench.regions == ["eu-west-2", "eu-west-2"]
 
 
-async def test_a_good_token_outlives_a_signer_that_fails_and_a_spent_one_does_not() -> None:
-    signer = Signer(Clock())
-    tokens = MskIamTokens("eu-west-2", signer, signer.clock)
-    await tokens.token()
-    signer.broken = True
-    signer.clock.now += 800
-    assert await tokens.token() == "eu-west-2-1"
-    signer.clock.now += 101
-    with pytest.raises(TokenSignError, match="eu-west-2: no credentials"):
-        await tokens.token()
-    signer.broken = False
-    assert (await tokens.token()).startswith("eu-west-2-")
+async def test_all_who_wait_share_one_signing(bench: Bench) -> None:
+    bench.gate.clear()
+    waiters = [asyncio.create_task(bench.provider.token()) for _ in range(20)]
+    await asyncio.sleep(0.05)
+    bench.gate.set()
+    assert await asyncio.gather(*waiters) == ["t1"] * 20
+    assert len(bench.regions) == 1
+
+
+async def test_signing_does_not_hold_up_the_event_loop(bench: Bench) -> None:
+    await bench.provider.token()
+    assert bench.threads != [threading.get_ident()]
+
+
+async def test_a_good_token_outlives_a_failing_signer(bench: Bench) -> None:
+    await bench.provider.token()
+    bench.broken = True
+    bench.now += LIFE - 1
+    assert await bench.provider.token() == "t1"
+    assert len(bench.regions) == 2
+    bench.broken = False
+    assert await bench.provider.token() == "t3"
+
+
+async def test_a_token_that_is_over_is_never_handed_out(bench: Bench) -> None:
+    await bench.provider.token()
+    bench.broken = True
+    bench.now += LIFE
+    with pytest.raises(TokenSignError, match=r"eu-west-2.*no credentials"):
+        await bench.provider.token()
+    bench.broken = False
+    assert await bench.provider.token() == "t3"
+
+
+async def test_without_any_token_a_failing_signer_is_an_error(bench: Bench) -> None:
+    bench.broken = True
+    with pytest.raises(TokenSignError):
+        await bench.provider.token()

@@ -1,0 +1,103 @@
+"""The canonical envelope (domain.md 2.1): what is refused, and that bytes stay as they are."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laws.canonical import canonical_json
+from laws.envelope import decode_envelope, encode_envelope
+
+FIELDS: dict[str, Any] = {
+    "event_id": "e1",
+    "event_type": "decision_response",
+    "ts_utc": "2026-01-02T03:04:05.000006Z",
+    "manifest_fingerprint": "a" * 64,
+    "platform_run_id": "platform_20260102T030405Z",
+    "scenario_run_id": "c" * 32,
+    "schema_version": "v1",
+    "traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-01",
+}
+
+
+@pytest.mark.parametrize("field", ["event_id", "event_type", "ts_utc", "manifest_fingerprint"])
+def test_the_core_is_required(field: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=field):
+        decode_envelope(json.dumps({name: value for name, value in FIELDS.items() if name != field}).encode())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("event_class", "traffic_fraud"),
+        ("event_id", ""),
+        ("event_id", "x" * 257),
+        ("ts_utc", "2026-01-02T03:04:05.00006Z"),
+        ("ts_utc", "2026-01-02T03:04:05Z"),
+        ("ts_utc", "2026-01-02T03:04:05.0000006Z"),
+        ("ts_utc", "2026-01-02T03:04:05.000006+00:00"),
+        ("ts_utc", "2026-01-02 03:04:05.000006Z"),
+        ("ts_utc", "2026-13-02T03:04:05.000006Z"),
+        ("ts_utc", "2026-01-02T24:04:05.000006Z"),
+        ("emitted_at_utc", "2026-01-02T03:04:05.006Z"),
+        ("manifest_fingerprint", "a" * 63),
+        ("manifest_fingerprint", "A" * 64),
+        ("parameter_hash", "a" * 32),
+        ("scenario_run_id", "c" * 64),
+        ("scenario_run_id", "g" * 32),
+        ("run_id", "c" * 31),
+        ("platform_run_id", "platform_20260102T0304Z"),
+        ("platform_run_id", "run_20260102T030405Z"),
+        ("platform_run_id", "x platform_20260102T030405Z"),
+        ("seed", 42),
+        ("seed", "042"),
+        ("seed", "-1"),
+        ("schema_version", "v" * 65),
+        ("producer", "p" * 129),
+    ],
+)
+def test_what_breaks_the_contract_is_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(msgspec.ValidationError, match=field):
+        decode_envelope(json.dumps({**FIELDS, field: value}).encode())
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+text = st.text(min_size=1, max_size=40)
+
+
+@given(
+    payload=st.dictionaries(st.text(), json_values, max_size=5),
+    event_id=text,
+    optional=st.fixed_dictionaries({}, optional=dict.fromkeys(("producer", "phase_id", "scenario_id", "span_id", "tracestate"), text)),
+    data=st.data(),
+)
+def test_encoding_is_canonical_and_keeps_the_payload_slice(
+    payload: dict[str, Any], event_id: str, optional: dict[str, str], data: st.DataObject
+) -> None:
+    fields = {**FIELDS, **optional, "event_id": event_id}
+    shuffled = dict(data.draw(st.permutations([*fields.items(), ("parent_event_id", None), ("run_id", None)])))
+    inner = canonical_json(payload)
+    encoded = encode_envelope(shuffled, inner)
+    assert encoded == canonical_json({**fields, "payload": payload})
+    envelope = decode_envelope(encoded)
+    assert bytes(envelope.payload) == inner
+    assert {name: getattr(envelope, name) for name in fields} == fields
+    assert envelope.parent_event_id is None
+
+
+def test_the_payload_s_bytes_are_not_written_again() -> None:
+    odd = b'{"b": 1.0, "a":\t"\\u0041"}'
+    assert bytes(decode_envelope(encode_envelope(FIELDS, odd)).payload) == odd
+
+
+def test_an_absent_payload_is_not_null() -> None:
+    bare = json.dumps(FIELDS).encode()
+    assert bytes(decode_envelope(bare).payload) == b""
+    assert bytes(decode_envelope(encode_envelope(FIELDS, b"null")).payload) == b"null"

@@ -1,0 +1,69 @@
+"""What a record must carry (authority.md 5.1.1 item 12 and 7.5)."""
+
+import pytest
+
+from laws.headers import Correlation, Provenance, missing_headers, read_correlation, read_provenance
+
+REQUIRED = [
+    "traceparent",
+    "x-fp-platform-run-id",
+    "x-fp-scenario-run-id",
+    "x-fp-phase-id",
+    "x-fp-event-id",
+    "x-fp-runtime-lane",
+    "x-fp-policy-rev",
+    "x-fp-bundle-id",
+    "x-fp-config-digest",
+    "x-fp-release-id",
+]
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+CORRELATION = Correlation(f"00-{TRACE}-b7ad6b7169203331-01", "a=1", "platform_20260102T030405Z", "c" * 32, "P6", "e1", "df")
+PROVENANCE = Provenance("df.v1", "b" * 64, "d" * 64, "r1")
+COMPLETE = dict([*CORRELATION.headers(), *PROVENANCE.headers()])
+
+
+def test_what_is_written_is_complete_and_reads_back() -> None:
+    assert missing_headers(COMPLETE) == ()
+    assert read_correlation(COMPLETE.items()) == (CORRELATION, ())
+    assert read_provenance(COMPLETE) == PROVENANCE
+    assert (CORRELATION.trace_id, CORRELATION.sampled) == (TRACE, True)
+    assert not CORRELATION._replace(traceparent=CORRELATION.traceparent[:-2] + "02").sampled
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("value", [None, b""], ids=["absent", "empty"])
+def test_each_required_header_is_missed_by_name(name: str, value: bytes | None) -> None:
+    headers = {key: found for key, found in COMPLETE.items() if key != name}
+    if value is not None:
+        headers[name] = value
+    assert missing_headers(headers) == (name,)
+    assert read_correlation(headers.items()) == (None, (name,))
+
+
+def test_all_that_is_missing_is_named_at_once() -> None:
+    assert missing_headers({}) == tuple(REQUIRED)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"garbage",
+        b"\xff\xfe",
+        f"00-{'0' * 32}-b7ad6b7169203331-01".encode(),
+        f"00-{TRACE}-{'0' * 16}-01".encode(),
+        f"00-{TRACE.upper()}-b7ad6b7169203331-01".encode(),
+        f"ff-{TRACE}-b7ad6b7169203331-01".encode(),
+        f"00-{TRACE}-b7ad6b7169203331-01-more".encode(),
+    ],
+)
+def test_an_invalid_traceparent_counts_as_missing(value: bytes) -> None:
+    assert missing_headers({**COMPLETE, "traceparent": value}) == ("traceparent",)
+
+
+@pytest.mark.parametrize("value", [b"nobody", b"DF", b"\xff"])
+def test_an_unknown_lane_counts_as_missing(value: bytes) -> None:
+    assert missing_headers({**COMPLETE, "x-fp-runtime-lane": value}) == ("x-fp-runtime-lane",)
+
+
+def test_a_record_without_trace_state_has_no_such_header() -> None:
+    assert "tracestate" not in dict(CORRELATION._replace(tracestate="").headers())
