@@ -96,9 +96,10 @@ async def apply(options: dict[str, Any], topics: Sequence[Topic], prefix: str = 
             )
             _check(response.topic_errors)
         if configure:
-            await admin.alter_configs(
+            answers = await admin.alter_configs(
                 [ConfigResource(ConfigResourceType.TOPIC, name, configs=wanted_config(by_name[name])) for name in configure]
             )
+            _check([(entry[3], entry[0], entry[1]) for answer in answers for entry in answer.resources])
     finally:
         await admin.close()
     return changes
