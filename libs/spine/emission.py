@@ -6,7 +6,7 @@ import msgspec
 
 from laws.encode import canonical_struct
 from laws.envelope import encode_envelope
-from laws.headers import Provenance
+from laws.headers import Provenance, missing_headers
 from laws.identity import pack_event_id
 from laws.payload_hash import payload_hash
 from laws.trace_context import derive_span_id
@@ -80,14 +80,17 @@ class Emitter:
             },
             payload,
         )
-        headers = correlation._replace(
+        own = correlation._replace(
             traceparent=traceparent, phase_id=self._phase_id, event_id=emit.event_id, runtime_lane=self._runtime_lane
-        ).headers()
+        )
+        headers = [*own.headers(), *self._provenance.headers()]
+        if missing := missing_headers(dict(headers)):
+            raise ValueError(f"event {emit.event_id}: headers {', '.join(missing)} are missing or invalid; such a record is not published")
         return OutboxRow(
             topic=topic.name,
             partition=topic.partition(key),
             key=key,
-            headers=_HEADERS.encode([*headers, *self._provenance.headers()]),
+            headers=_HEADERS.encode(headers),
             value=value,
             event_id=pack_event_id(emit.event_id),
             payload_hash=payload_hash(event_type.name, payload, version),
