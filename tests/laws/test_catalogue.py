@@ -9,7 +9,7 @@ from msgspec import inspect
 
 from laws import topics
 from laws.catalogue import ACTION_INTENT, DECISION_RESPONSE, EVENT_TYPES, FLOW_ANCHOR, TRAFFIC_EVENT, EventType, check_envelope
-from laws.contracts.world import LEAK_FIELDS
+from laws.contracts.world import LEAK_FIELDS, ArrivalEntities, ArrivalEvent, FlowAnchor, TrafficEvent
 from laws.envelope import Envelope
 
 TOPIC_TABLE = [
@@ -172,6 +172,13 @@ def test_every_struct_of_a_contract_refuses_unknown_fields(contract: type[msgspe
 def test_leak_fields_are_in_no_contract(contract: type[msgspec.Struct]) -> None:
     assert {"fraud_flag", "campaign_id", "session_end_utc", "arrival_count"} <= LEAK_FIELDS
     assert not {field.name for struct in _structs(contract) for field in struct.fields} & LEAK_FIELDS
+
+
+@pytest.mark.parametrize("contract", [TrafficEvent, FlowAnchor, ArrivalEvent, ArrivalEntities])
+@pytest.mark.parametrize("leak", sorted(LEAK_FIELDS))
+def test_leak_fields_are_refused_by_every_world_contract(contract: type[msgspec.Struct], leak: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=f"unknown field `{leak}`"):
+        msgspec.convert({leak: True}, contract)
 
 
 def test_traffic_that_carries_truth_is_refused() -> None:

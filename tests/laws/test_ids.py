@@ -56,6 +56,10 @@ def test_primary_key_values_do_not_alias() -> None:
     assert len(set(made)) == 5
 
 
+def test_parts_cannot_be_shifted_into_each_other() -> None:
+    assert ids.case_trigger_id("a", "b", "c") != ids.case_trigger_id("ab", "", "c")
+
+
 def test_a_decision_moves_with_bundle_and_place_but_its_event_does_not() -> None:
     base = ids.decision_id("e1", RUN, "b" * 64, ["c", "t", 0, "17"])
     assert base != ids.decision_id("e1", RUN, "e" * 64, ["c", "t", 0, "17"])

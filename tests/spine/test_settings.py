@@ -127,6 +127,10 @@ def test_timeouts_rise_strictly() -> None:
     (equal,) = Timeouts(drain=5.0, lease=5.0).disorder()
     assert "FP_TIMEOUT_DRAIN=5" in equal
     assert "FP_TIMEOUT_LEASE=5" in equal
+    assert Timeouts(lock=9, lease=1).disorder() == [
+        "FP_TIMEOUT_LOCK=9 must be below FP_TIMEOUT_STATEMENT=2.5",
+        "FP_TIMEOUT_DRAIN=4 must be below FP_TIMEOUT_LEASE=1",
+    ]
     assert len(Timeouts(lock=5, statement=4, idle_in_transaction=3, drain=2, lease=1).disorder()) == 4
 
 
