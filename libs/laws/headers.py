@@ -114,9 +114,12 @@ class Correlation(NamedTuple):
 
 def missing_headers(headers: Mapping[str, bytes]) -> tuple[str, ...]:
     """Names of required headers that are absent, empty or, for traceparent, invalid. A record with any is not published."""
-    missing = [name for name in REQUIRED if not headers.get(name)]
-    if TRACEPARENT not in missing and parse_traceparent(headers[TRACEPARENT].decode("latin-1")) is None:
-        missing.append(TRACEPARENT)
+    missing = [name for name in REQUIRED if not headers.get(name) or not headers[name].isascii()]
+    if TRACEPARENT not in missing:
+        traceparent = headers[TRACEPARENT].decode()
+        # Read by position from here on: a blank around it, which a request may have, is not allowed on a record.
+        if parse_traceparent(traceparent) is None or traceparent != traceparent.strip():
+            missing.append(TRACEPARENT)
     if RUNTIME_LANE not in missing and headers[RUNTIME_LANE].decode("latin-1") not in RUNTIME_LANES:
         missing.append(RUNTIME_LANE)
     return tuple(missing)

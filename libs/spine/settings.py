@@ -135,6 +135,8 @@ def posture_reasons(settings: Settings) -> list[str]:
         reasons += [f"{name}: host {host} is on this machine; name the managed endpoint" for host in _hosts(url) if _is_local(host)]
     if settings.kafka_security is not KafkaSecurity.SASL_IAM:
         reasons.append(f"FP_KAFKA_SECURITY={settings.kafka_security} is not SASL_IAM (authority.md 5.1.1 item 1)")
+    if not settings.token_secret.get_secret_value():
+        reasons.append("FP_TOKEN_SECRET is empty: anybody could sign a token")
     if not settings.kafka_region:
         reasons.append("FP_KAFKA_REGION is empty: IAM tokens are signed for a region")
     if not _IMAGE_DIGEST.match(settings.image):
@@ -142,8 +144,8 @@ def posture_reasons(settings: Settings) -> list[str]:
     if _query_option(settings.database_url.get_secret_value(), "sslmode") not in ("verify-full", "verify-ca"):
         reasons.append("FP_DATABASE_URL has no sslmode=verify-full: the store would be spoken to in plain text")
     for name, url in _endpoints(settings):
-        if url.startswith("http://"):
-            reasons.append(f"{name}={url} is plain http: use https")
+        if url.lower().startswith("http://"):
+            reasons.append(f"{name} is plain http: use https")
     return reasons
 
 

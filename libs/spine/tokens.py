@@ -17,11 +17,12 @@ def issue(secret: str, principal: str) -> str:
 def principal_of(secret: str, token: str) -> str | None:
     """The principal of a token, or None for one that this secret did not sign. Constant time in the signature."""
     parts = token.split(".")
-    if len(parts) != 4 or parts[:2] != ["st", _VERSION]:
+    # A header may hold any byte; what is not ASCII is no token, and must not become an error of ours.
+    if not token.isascii() or len(parts) != 4 or parts[:2] != ["st", _VERSION]:
         return None
     try:
         principal = base64.urlsafe_b64decode(parts[2] + "=" * (-len(parts[2]) % 4)).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except (binascii.Error, ValueError):
         return None
     return principal if hmac.compare_digest(_mac(secret, principal), parts[3]) else None
 

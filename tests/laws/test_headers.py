@@ -67,3 +67,12 @@ def test_an_unknown_lane_counts_as_missing(value: bytes) -> None:
 
 def test_a_record_without_trace_state_has_no_such_header() -> None:
     assert "tracestate" not in dict(CORRELATION._replace(tracestate="").headers())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("x-fp-platform-run-id", b"\xff"), ("traceparent", b" 00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-01"), ("traceparent", b"\xff")],
+)
+def test_a_header_that_could_not_be_read_again_is_named_as_missing(name: str, value: bytes) -> None:
+    lawful = dict.fromkeys(REQUIRED, b"x") | {"traceparent": f"00-{'1' * 32}-{'2' * 16}-00".encode(), "x-fp-runtime-lane": b"df"}
+    assert missing_headers(lawful | {name: value}) == (name,)

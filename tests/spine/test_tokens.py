@@ -45,3 +45,8 @@ def test_another_secret_s_token_is_refused() -> None:
 )
 def test_what_this_secret_did_not_sign_is_refused(token: str) -> None:
     assert principal_of(SECRET, token) is None
+
+
+@pytest.mark.parametrize("token", ["st.v1.YQ.é", "st.v1.é.x", "st.v1.\xff.\xff", "st.v1.YQ.\u2028"])
+def test_a_token_that_is_not_ascii_is_no_token(token: str) -> None:
+    assert principal_of("secret", token) is None
