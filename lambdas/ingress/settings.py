@@ -1,7 +1,6 @@
 """What one edge process is told, all of it by the environment (FP_ENV, FP_IG_*), and the posture of its rung (architecture.md)."""
 
 import hashlib
-import ipaddress
 import re
 from enum import StrEnum
 from typing import Annotated, Self
@@ -11,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from laws.canonical import canonical_json
-from spine.settings import KafkaSecurity, PostureError, Rung
+from spine.settings import KafkaSecurity, PostureError, Rung, is_local
 
 POLICY_REV = "ig.schema_policy.v1"
 
@@ -20,7 +19,6 @@ LEASE_MARGIN_S = 1.0
 
 _KEY_HASH = re.compile(r"[0-9a-f]{64}\Z")
 _LATEST = re.compile(r"(^|[:@/.-])latest$")
-_LOCAL_NAMES = frozenset({"", "localhost", "localhost.localdomain", "ip6-localhost", "host.docker.internal"})
 
 
 class RateProfile(StrEnum):
@@ -133,7 +131,7 @@ def posture_reasons(settings: EdgeSettings) -> list[str]:
     if settings.topic_prefix:
         reasons.append(f"FP_IG_TOPIC_PREFIX={settings.topic_prefix!r} is set: the catalogue's topics have no prefix")
     for name, host in _hosts(settings):
-        if _is_local(host):
+        if is_local(host):
             reasons.append(f"{name}: host {host!r} is on this machine; name the managed endpoint")
     if not settings.dynamodb_url.startswith("https://"):
         reasons.append(f"FP_IG_DYNAMODB_ENDPOINT={settings.dynamodb_endpoint} is no https address")
@@ -148,13 +146,3 @@ def _hosts(settings: EdgeSettings) -> list[tuple[str, str]]:
     brokers = [broker.strip().rsplit(":", 1)[0].strip("[]") for broker in settings.kafka_bootstrap.split(",")]
     store = urlsplit(settings.dynamodb_url).hostname or ""
     return [("FP_IG_KAFKA_BOOTSTRAP", broker) for broker in brokers] + [("FP_IG_DYNAMODB_ENDPOINT", store)]
-
-
-def _is_local(host: str) -> bool:
-    if host.lower() in _LOCAL_NAMES:
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_unspecified

@@ -132,7 +132,7 @@ def posture_reasons(settings: Settings) -> list[str]:
     if settings.env is Rung.DEV_MIN:
         return reasons
     for name, url in _endpoints(settings):
-        reasons += [f"{name}: host {host} is on this machine; name the managed endpoint" for host in _hosts(url) if _is_local(host)]
+        reasons += [f"{name}: host {host} is on this machine; name the managed endpoint" for host in _hosts(url) if is_local(host)]
     if settings.kafka_security is not KafkaSecurity.SASL_IAM:
         reasons.append(f"FP_KAFKA_SECURITY={settings.kafka_security} is not SASL_IAM (authority.md 5.1.1 item 1)")
     if not settings.token_secret.get_secret_value():
@@ -165,7 +165,8 @@ def _hosts(endpoint: str) -> list[str]:
     return [part.rsplit(":", 1)[0].strip("[] ") for part in endpoint.split(",")]
 
 
-def _is_local(host: str) -> bool:
+def is_local(host: str) -> bool:
+    """Whether a host is this machine: loopback, unspecified, or a name of it."""
     if host.lower() in _LOCAL_NAMES or host == "":
         return True
     try:

@@ -20,7 +20,6 @@ import aiohttp
 import asyncpg
 
 from laws.topics import TOPICS, Topic
-from spine.bus import client_options
 from spine.deadline import Deadline
 from spine.migrate import ensure_role, open_run, upgrade
 from spine.provision import apply as apply_topics
@@ -223,8 +222,3 @@ async def until(condition: Callable[[], bool], deadline: Deadline, what: str) ->
     while not condition():
         deadline.check(what)
         await asyncio.sleep(0.01)
-
-
-def bus_options(site: Site, service: str) -> dict[str, object]:
-    """Connection options of a client on this site."""
-    return client_options(site.settings(service))
