@@ -10,8 +10,10 @@ from enum import StrEnum
 class Step(StrEnum):
     """Steps of the transaction, of the inlets and of ownership, in the order in which they happen (runtime.md)."""
 
+    # The records inlet.
     FETCHED = "FETCHED"
     DECODED = "DECODED"
+    # The transaction, whichever inlet it serves.
     TX_BEGUN = "TX_BEGUN"
     LANE_LOCKED = "LANE_LOCKED"
     DEDUPED = "DEDUPED"
@@ -20,18 +22,32 @@ class Step(StrEnum):
     EFFECTS_WRITTEN = "EFFECTS_WRITTEN"
     BEFORE_COMMIT = "BEFORE_COMMIT"
     COMMITTED = "COMMITTED"
+    COMMIT_SETTLED = "COMMIT_SETTLED"
+    # The publisher.
     OUTBOX_READ = "OUTBOX_READ"
+    SENT = "SENT"
     PUBLISHED = "PUBLISHED"
     MARKED = "MARKED"
+    # The answer inlet.
     TASK_RESERVED = "TASK_RESERVED"
     TASK_CALLED = "TASK_CALLED"
+    TASK_RESCHEDULED = "TASK_RESCHEDULED"
+    ANSWER_SETTLED = "ANSWER_SETTLED"
+    # The command inlet.
     COMMAND_RECEIVED = "COMMAND_RECEIVED"
     COMMAND_COMMITTED = "COMMAND_COMMITTED"
+    # The timer inlet.
     TIMER_DUE = "TIMER_DUE"
+    # Ownership.
+    LEASE_TAKEN = "LEASE_TAKEN"
     CLAIMED = "CLAIMED"
+    POSITIONED = "POSITIONED"
     RENEWED = "RENEWED"
+    DRAINING = "DRAINING"
     DRAINED = "DRAINED"
     RELEASED = "RELEASED"
+    STOPPED = "STOPPED"
+    LEFT = "LEFT"
 
 
 _hook: Callable[[Step], None] | None = None
