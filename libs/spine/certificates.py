@@ -5,8 +5,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from laws.canonical import canonical_json
+from laws.verdicts import Verdict
 
-RECIPE = "fp.certificate.v1"
+RECIPE = "fp.certificate.v2"
+
+# One letter an input, in the order in which they were applied.
+VERDICT_LETTERS = {Verdict.NEW: "N", Verdict.DUPLICATE: "D", Verdict.MISMATCH: "M", Verdict.PARKED: "P", Verdict.POISON: "X"}
+VERDICT_OF_LETTER = {letter: verdict for verdict, letter in VERDICT_LETTERS.items()}
 
 
 class Certificate(NamedTuple):
@@ -17,12 +22,18 @@ class Certificate(NamedTuple):
     epoch: int
     inlet: str
     ranges: list[list[str | int]]
-    """[topic, topic id, partition, start, stop) with offsets as text."""
+    """[topic, topic id, partition, start, stop) with offsets as text, in the order in which their records were applied."""
     refs: list[str]
     """Ids of the timers, commands or answers, where the inlet is not the log."""
     counts: dict[str, int]
+    """Inputs by verdict."""
+    verdicts: str
+    """The same one by one: a letter an input."""
+    ends: dict[str, str]
+    """How far other topics stood, where a wait of this transaction goes by it: {topic: end}, offsets as text."""
     inputs_digest: bytes
     effects_digest: bytes
+    """Of the leaves (spine.leaves)."""
     reads_digest: bytes
     previous: bytes
     applied_at: str
@@ -37,6 +48,11 @@ def certificate_hash(certificate: Certificate) -> bytes:
     for name in ("lane_seq", "epoch"):
         fields[name] = str(fields[name])
     return hashlib.sha256(canonical_json({"recipe": RECIPE, "certificate": fields})).digest()
+
+
+def input_line(ref: str, event_id: str, payload_hash: str, verdict: Verdict) -> bytes:
+    """What the digest of inputs holds of one input; a timer or an answer has neither event id nor payload hash."""
+    return "\n".join((ref, event_id, payload_hash, verdict.value)).encode()
 
 
 def digest_of(parts: Iterable[bytes]) -> bytes:

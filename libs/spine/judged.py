@@ -5,7 +5,9 @@ from typing import Any
 from laws.identity import Identity, pack_event_id
 from laws.reasons import Reason
 from laws.verdicts import Verdict
+from spine.certificates import input_line
 from spine.inputs import Input, Poison
+from spine.leaves import uuid_of
 
 Place = tuple[Any, Any, Any]
 
@@ -13,7 +15,7 @@ Place = tuple[Any, Any, Any]
 def place_of(item: Input) -> Place:
     """(topic id, partition, offset) of a record; three Nones for everything else."""
     place = item.source.coordinate if item.source else None
-    return (place.topic_id, place.partition, place.offset) if place else (None, None, None)
+    return (uuid_of(place.topic_id), place.partition, place.offset) if place else (None, None, None)
 
 
 class Judged:
@@ -74,4 +76,4 @@ class Judged:
         event = self.item.event
         event_id = event.identity.event_id if event else ""
         payload_hash = event.payload_hash.hex() if event else ""
-        return "\n".join((self.item.ref, event_id, payload_hash, self.verdict.value)).encode()
+        return input_line(self.item.ref, event_id, payload_hash, self.verdict)

@@ -90,10 +90,8 @@ SELECT $1, $2, $3, g.* FROM unnest($4::int[], $5::bytea[], $6::bytea[]) AS g
 
 INSERT_PENDING = """
 INSERT INTO pending (lane, lane_seq, epoch, kind, ref, key, due, cap, until_topic, until_offset, task_state, body)
-SELECT $1, $2, $3, g.kind, g.ref, g.key, $4::timestamptz + make_interval(secs => g.seconds),
-       $4::timestamptz + make_interval(secs => g.cap), g.until_topic, g.until_offset, g.task_state, g.body
-FROM unnest($5::text[], $6::text[], $7::text[], $8::float8[], $9::float8[], $10::text[], $11::bigint[], $12::text[], $13::bytea[])
-    AS g(kind, ref, key, seconds, cap, until_topic, until_offset, task_state, body)
+SELECT $1, $2, $3, g.* FROM unnest($4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::text[], $10::bigint[],
+                                   $11::text[], $12::bytea[]) AS g
 """
 
 DELETE_PENDING = """
@@ -148,8 +146,8 @@ WITH moved AS (
     RETURNING 1
 ), certified AS (
     INSERT INTO certificate (lane, lane_seq, epoch, inlet, ranges, refs, counts, inputs_digest, effects_digest, reads_digest,
-                             previous, hash, applied_at, provenance_id)
-    VALUES ($1, $8, $9, $10, $11::jsonb, $12::jsonb, $13::jsonb, $14, $15, $16, $17, $18, $19, $20)
+                             previous, hash, applied_at, provenance_id, verdicts, ends, leaves)
+    VALUES ($1, $8, $9, $10, $11::jsonb, $12::jsonb, $13::jsonb, $14, $15, $16, $17, $18, $19, $20, $23, $24::jsonb, $25)
 ), advanced AS (
     UPDATE lane SET lane_seq = $8, chain = $18, published_seq = greatest(published_seq, $21), parked_rows = parked_rows + $22
     WHERE lane = $1

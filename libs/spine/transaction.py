@@ -1,8 +1,10 @@
 """The law: one transaction for identity, effects, outbox, certificate and position (runtime.md, The transaction)."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -14,7 +16,7 @@ from laws.reasons import Reason
 from laws.times import format_instant
 from laws.verdicts import Verdict
 from spine import sql
-from spine.certificates import Certificate, certificate_hash, digest_of
+from spine.certificates import VERDICT_LETTERS, Certificate, certificate_hash, digest_of
 from spine.db import Db
 from spine.emission import Emitter
 from spine.faults import CONNECTION_FAULTS
@@ -73,19 +75,20 @@ class Law:
         acknowledged_seq: int = 0,
         ends: Mapping[str, int] | None = None,
         notify: tuple[str, str] | None = None,
+        at: datetime | None = None,
     ) -> Applied | None:
         """Apply inputs of one inlet to a lane, in order, in one transaction of this connection.
 
         `inputs` may be a function that selects them once the lane is locked; None is returned where it finds none.
         `acknowledged_seq` is the newest lane_seq whose outbox rows the bus has acknowledged: the mark rides along. `ends` says, per topic
         of the lane, how far the log stood when these inputs were fetched. `notify` (channel, payload) tells the lane's owner, with the
-        commit, that there is something to publish.
+        commit, that there is something to publish. `at` is the time of the transaction where it is a replay's; the database's otherwise.
         """
         transaction = connection.transaction()
         await transaction.start()
         reached(Step.TX_BEGUN)
         try:
-            turn = _Apply(self, connection, spec, ends or {})
+            turn = _Apply(self, connection, spec, ends or {}, at)
             certificate = await turn.run(fence, inputs, acknowledged_seq)
             if certificate is None:
                 await transaction.rollback()
@@ -106,6 +109,10 @@ class Law:
             raise UnknownCommitError(turn.lane_seq, certificate) from error
         reached(Step.COMMITTED)
         return turn.applied()
+
+    def versions_of(self, spec: LaneSpec, lane_seq: int, table: Table[Any], found: list[Versioned]) -> list[Versioned]:
+        """The rows that handlers may read of a table; those in the store, as they stand."""
+        return found
 
     async def run_numbers(self, connection: Db, names: set[str]) -> dict[str, int]:
         """Numbers of the registered runs among `names`; numbers never change, so they are kept."""
@@ -129,11 +136,12 @@ async def was_committed(connection: Db, lane: int, unknown: UnknownCommitError) 
 class _Apply:
     """One transaction's work; see `Law.apply`."""
 
-    def __init__(self, law: Law, connection: Db, spec: LaneSpec, ends: Mapping[str, int]) -> None:
+    def __init__(self, law: Law, connection: Db, spec: LaneSpec, ends: Mapping[str, int], at: datetime | None) -> None:
         self._law = law
         self._connection = connection
         self._spec = spec
         self._ends = ends
+        self._given_at = at
         self._inputs: Sequence[Input] = ()
         self._judged: list[Judged] = []
         self._held: set[bytes] = set()
@@ -142,6 +150,7 @@ class _Apply:
         self._released: list[tuple[int, int]] = []
         self.lane_seq = 0
         self._writes: Writes
+        self._at: datetime
 
     async def run(self, fence: Fence | None, inputs: Sequence[Input] | Select, acknowledged_seq: int) -> bytes | None:
         """Everything between BEGIN and COMMIT; the certificate's hash, or None where there is nothing to apply."""
@@ -151,7 +160,7 @@ class _Apply:
         if not self._inputs:
             return None
         self._judged = [Judged(item) for item in self._inputs]
-        at = lane["at"]
+        self._at = at = self._given_at or lane["at"]
         self._writes = Writes(self._connection, self._spec.lane, self.lane_seq, lane["epoch"], self._law.provenance_id, at)
         if lane["parked_rows"]:
             self._held = {row["key"] for row in await self._connection.fetch(sql.HELD_KEYS, self._spec.lane)}
@@ -162,7 +171,7 @@ class _Apply:
         self._decide(turn, format_instant(at))
         reached(Step.EFFECTS_DECIDED)
         await self._writes.flush(turn, self._judged)
-        await self._release()
+        await self._writes.flush_released(self._released)
         reached(Step.EFFECTS_WRITTEN)
         return await self._close(lane, acknowledged_seq)
 
@@ -301,14 +310,15 @@ class _Apply:
         return wanted
 
     async def _fetch(self, turn: Turn, wanted: list[Read | ReadWaits]) -> None:
-        rows, waits = reads_of(wanted)
+        reads, waits = reads_of(wanted)
         by_table: dict[Table[Any], list[tuple[Any, ...]]] = {}
-        for read in rows:
+        for read in reads:
             by_table.setdefault(read.table, []).append(read.key)
         for table, keys in sorted(by_table.items(), key=lambda entry: entry[0].name):
             columns = list(zip(*(table.key_to_sql(key) for key in keys), strict=True))
             found = await self._connection.fetch(sql.read_rows(table), *columns)
-            turn.load(table, keys, [Versioned(table.from_sql(row), row["lane"], row["lane_seq"]) for row in found])
+            rows = [Versioned(table.from_sql(row), row["lane"], row["lane_seq"]) for row in found]
+            turn.load(table, keys, self._law.versions_of(self._spec, self.lane_seq, table, rows))
         if not waits:
             return
         ordered = sorted(waits, key=lambda read: (read.kind, read.key))
@@ -397,26 +407,28 @@ class _Apply:
     # --- close ---
 
     async def _close(self, lane: asyncpg.Record, acknowledged_seq: int) -> bytes:
-        await self._emit_anomalies(format_instant(lane["at"]))
+        await self._emit_anomalies(format_instant(self._at))
         await self._writes.flush_outbox()
         ranges = ranges_of(self._inputs)
         counts = Counter(judged.verdict.value for judged in self._judged)
+        leaves = b"".join(self._writes.leaves)
         certificate = Certificate(
             lane=self._spec.lane,
             lane_seq=self.lane_seq,
             epoch=lane["epoch"],
             inlet=self._inputs[0].inlet.value,
             ranges=[
-                [topic, topic_id, partition, str(start), str(stop)]
-                for (topic, partition), (start, stop, topic_id, _) in sorted(ranges.items())
+                [topic, topic_id, partition, str(start), str(stop)] for (topic, partition), (start, stop, topic_id, _) in ranges.items()
             ],
             refs=[] if ranges else [item.ref for item in self._inputs],
             counts=dict(sorted(counts.items())),
+            verdicts="".join(VERDICT_LETTERS[judged.verdict] for judged in self._judged),
+            ends={topic: str(end) for topic, end in sorted(self._writes.ends.items())},
             inputs_digest=digest_of(judged.line() for judged in self._judged),
-            effects_digest=digest_of(self._writes.parts),
+            effects_digest=hashlib.sha256(leaves).digest(),
             reads_digest=digest_of(body for _, body in self._writes.read_sets),
             previous=lane["chain"],
-            applied_at=format_instant(lane["at"]),
+            applied_at=format_instant(self._at),
             provenance=list(self._law.provenance),
         )
         digest = certificate_hash(certificate)
@@ -441,10 +453,13 @@ class _Apply:
             certificate.reads_digest,
             certificate.previous,
             digest,
-            lane["at"],
+            self._at,
             self._law.provenance_id,
             acknowledged_seq,
             self._newly_parked() - len(self._released),
+            certificate.verdicts,
+            json.dumps(certificate.ends),
+            leaves,
         )
         if moved != len(places):
             raise ContinuityError(f"lane {self._spec.lane} does not stand at {certificate.ranges}: another range or topic id is stored")
@@ -452,16 +467,6 @@ class _Apply:
 
     def _newly_parked(self) -> int:
         return sum(1 for judged in self._judged if judged.verdict in (Verdict.PARKED, Verdict.POISON) and judged.item.parked_at is None)
-
-    async def _release(self) -> None:
-        if self._released:
-            await self._connection.execute(
-                sql.RELEASE_PARKED,
-                self._spec.lane,
-                self.lane_seq,
-                [lane_seq for lane_seq, _ in self._released],
-                [i for _, i in self._released],
-            )
 
     async def _emit_anomalies(self, at: str) -> None:
         for emit, item in await self._writes.flush_anomalies():

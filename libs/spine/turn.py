@@ -209,11 +209,6 @@ def wait_ref(item: Input) -> str:
     return f"{identity.platform_run_id}/{identity.event_class}/{identity.event_id}"
 
 
-def row_bytes(table: Table[Any], row: Any) -> bytes:
-    """A row as it goes into digests."""
-    return canonical_json([table.name, _plain_row(row)])
-
-
 def _plain_row(row: Any) -> list[Any]:
     return [_plain(getattr(row, name)) for name in row.__struct_fields__]
 

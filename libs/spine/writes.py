@@ -1,13 +1,15 @@
 """The rows that one transaction writes: collected while handlers run, flushed set-based and sorted."""
 
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from laws.catalogue import CORRIDOR_ANOMALY
 from laws.contracts.audit import CorridorAnomaly, SubjectKey
 from laws.coordinates import OriginOffset
-from laws.event_classes import CLASS_BY_NUMBER, EventClass
-from laws.identity import pack_event_id, unpack_event_id
+from laws.event_classes import EventClass
+from laws.identity import pack_event_id
 from laws.ids import anomaly_event_id
 from laws.reasons import Reason
 from laws.verdicts import Verdict
@@ -17,15 +19,56 @@ from spine.emission import STORED, OutboxRow
 from spine.encoding import encode_reply
 from spine.inputs import SOURCE_ENCODER, Inlet, Input
 from spine.judged import Judged, Place, place_of
+from spine.leaves import RELEASED, LeafShape, gone_leaf, leaf_of
 from spine.service import Anomaly, Append, Call, Emit, Put, Reply, Wait
-from spine.tables import Table
-from spine.turn import Turn, row_bytes
+from spine.tables import STAMP_COLUMNS, Mode, Table
+from spine.turn import Turn
 
 Mark = tuple[int, ...]
 
 
+def _columns(names: str) -> tuple[str, ...]:
+    return ("lane", "lane_seq", "epoch", *names.split())
+
+
+# Columns in the order of the insert statements of spine.sql, and primary keys as the migrations declare them.
+_OUTBOX = LeafShape(
+    "outbox",
+    _columns(
+        "provenance_id i topic partition key headers value event_id payload_hash source_topic_id source_partition source_offset",
+    ),
+    ("lane", "lane_seq", "i"),
+)
+_ANOMALY = LeafShape(
+    "anomaly",
+    _columns(
+        "provenance_id run_no class_no event_id other_hash first_hash reason first_topic_id first_partition first_offset "
+        "topic_id partition offset"
+    ),
+    ("run_no", "class_no", "event_id", "other_hash"),
+)
+_PARKED = LeafShape(
+    "parked",
+    _columns(
+        "provenance_id i key reason detail holds_key identified inlet name source platform_run_id class_no event_id "
+        "topic_id partition offset"
+    ),
+    ("lane", "lane_seq", "i"),
+)
+_PENDING = LeafShape("pending", _columns("kind ref key due cap until_topic until_offset task_state body"), ("lane", "kind", "ref"))
+_INPUT = LeafShape("input", _columns("i inlet name ref body"), ("lane", "lane_seq", "i"))
+_REPLY = LeafShape("reply", _columns("run_no class_no event_id status body"), ("run_no", "class_no", "event_id"))
+
+
+@lru_cache(maxsize=256)
+def _shape(table: Table[Any]) -> LeafShape:
+    """A service's table: one row per (key, lane) where lanes share it."""
+    columns = (*(column.name for column in table.columns), *STAMP_COLUMNS)
+    return LeafShape(table.name, columns, (*table.key, "lane") if table.mode is Mode.SHARED else table.key)
+
+
 class Writes:
-    """Collects and flushes. `parts` holds what the certificate's digest of effects is made of."""
+    """Collects and flushes. `leaves` holds a leaf for every row, in the order of writing; `ends` the ends of topics that waits go by."""
 
     def __init__(
         self,
@@ -44,11 +87,12 @@ class Writes:
         self.outbox: list[tuple[OutboxRow, Input]] = []
         self.read_sets: list[tuple[bytes, bytes]] = []
         self._appends: list[tuple[Append, Input]] = []
-        self._pending: list[tuple[str, str, str, float, float | None, str | None, int | None, str | None, bytes]] = []
+        self._pending: list[tuple[str, str, str, datetime, datetime | None, str | None, int | None, str | None, bytes]] = []
         self._settled: list[tuple[str, str]] = []
         self._anomalies: list[tuple[tuple[Any, ...], Emit, Input]] = []
         self._replies: list[tuple[Reply, Input]] = []
-        self.parts: list[bytes] = []
+        self.leaves: list[bytes] = []
+        self.ends: dict[str, int] = {}
 
     # --- collecting; undo takes back what an input that failed had collected ---
 
@@ -74,11 +118,17 @@ class Writes:
 
     def wait(self, effect: Wait, ref: str, until_offset: int | None, body: bytes) -> None:
         """An input that waits."""
-        self._pending.append((effect.kind, ref, effect.key, effect.seconds, effect.cap, effect.until_read, until_offset, None, body))
+        cap = None if effect.cap is None else self._after(effect.cap)
+        due = self._after(effect.seconds)
+        self._pending.append((effect.kind, ref, effect.key, due, cap, effect.until_read, until_offset, None, body))
 
     def call(self, effect: Call, settle_seconds: float, body: bytes) -> None:
         """A call to the outside, reserved with the transaction that asks for it."""
-        self._pending.append((effect.task, effect.ref, effect.ref, 0.0, settle_seconds, None, None, "RESERVED", body))
+        cap = self._after(settle_seconds)
+        self._pending.append((effect.task, effect.ref, effect.ref, self._at, cap, None, None, "RESERVED", body))
+
+    def _after(self, seconds: float) -> datetime:
+        return self._at + timedelta(seconds=seconds)
 
     def settle(self, kind: str, ref: str) -> None:
         """A pending row that is over."""
@@ -177,13 +227,12 @@ class Writes:
 
     async def _write_rows(self, table: Table[Any], rows: list[Any]) -> None:
         effects: list[tuple[Put | Append, Input]] = rows
-        columns = list(zip(*(table.to_sql(effect.row) for effect, _ in effects), strict=True))
-        places = list(zip(*(place_of(item) for _, item in effects), strict=True))
-        size = len(effects)
-        traces = [_trace_id(effect, item) for effect, item in effects]
-        stamps = [[value] * size for value in self._stamp]
-        await self._connection.execute(sql.write_rows(table), *columns, *stamps, *places, [self._provenance_id] * size, traces)
-        self.parts.extend(row_bytes(table, effect.row) for effect, _ in effects)
+        values = [table.to_sql(effect.row) for effect, _ in effects]
+        stamps = [(*self._stamp, *place_of(item), self._provenance_id, _trace_id(effect, item)) for effect, item in effects]
+        full = [(*row, *stamp) for row, stamp in zip(values, stamps, strict=True)]
+        await self._connection.execute(sql.write_rows(table), *map(list, zip(*full, strict=True)))
+        shape = _shape(table)
+        self.leaves.extend(map(shape.leaf, full))
 
     async def _flush_pending(self) -> None:
         gone = set(self._settled)
@@ -197,10 +246,15 @@ class Writes:
             if len(deleted) != len(settled):
                 missing = sorted(set(settled) - {(row["kind"], row["ref"]) for row in deleted})
                 raise RuntimeError(f"pending rows {missing} were settled but are not there")
-            self.parts.extend(f"settle\n{kind}\n{ref}".encode() for kind, ref in settled)
+            self.leaves.extend(gone_leaf("pending", (kind, self._stamp[0], ref)) for kind, ref in settled)
         if stored:
-            await self._connection.execute(sql.INSERT_PENDING, *self._stamp, self._at, *map(list, zip(*stored, strict=True)))
-            self.parts.extend(f"pending\n{row[0]}\n{row[1]}\n{row[2]}\n".encode() + row[8] for row in stored)
+            await self._connection.execute(sql.INSERT_PENDING, *self._stamp, *map(list, zip(*stored, strict=True)))
+            for kind, ref, key, due, cap, topic, until, task_state, body in stored:
+                # When a call is tried next changes while it waits; when a wait is over does not.
+                told = due if task_state is None else None
+                self.leaves.append(_PENDING.leaf((*self._stamp, kind, ref, key, told, cap, topic, until, task_state, body)))
+                if topic is not None and until is not None:
+                    self.ends[topic] = until
 
     async def _flush_parked(self, parked: list[Judged]) -> None:
         fresh = [(i, entry) for i, entry in enumerate(parked) if entry.item.parked_at is None]
@@ -225,20 +279,14 @@ class Writes:
             for i, entry in fresh
         ]
         await self._connection.execute(sql.INSERT_PARKED, *self._stamp, self._provenance_id, *map(list, zip(*rows, strict=True)))
-        self.parts.extend(f"parked\n{row[2]}\n".encode() + row[8] for row in rows)
+        self._leaves_of(_PARKED, rows, provenance=True)
 
     async def _flush_inputs(self, items: list[Input]) -> None:
         if not items:
             return
-        await self._connection.execute(
-            sql.INSERT_INPUTS,
-            *self._stamp,
-            list(range(len(items))),
-            [item.inlet.value for item in items],
-            [item.name for item in items],
-            [item.ref for item in items],
-            [item.body for item in items],
-        )
+        rows = [(i, item.inlet.value, item.name, item.ref, item.body) for i, item in enumerate(items)]
+        await self._connection.execute(sql.INSERT_INPUTS, *self._stamp, *map(list, zip(*rows, strict=True)))
+        self._leaves_of(_INPUT, rows)
 
     async def _flush_replies(self) -> None:
         if not self._replies:
@@ -251,7 +299,19 @@ class Writes:
             body = encode_reply(effect.body)
             rows.append((item.run_no, identity.event_class.number, pack_event_id(identity.event_id), effect.status, body))
         await self._connection.execute(sql.INSERT_REPLIES, *self._stamp, *map(list, zip(*rows, strict=True)))
-        self.parts.extend(f"reply\n{row[3]}\n".encode() + row[4] for row in rows)
+        self._leaves_of(_REPLY, rows)
+
+    async def flush_released(self, released: list[tuple[int, int]]) -> None:
+        """Mark parked rows, given by their (lane_seq, i), as released by this transaction."""
+        if not released:
+            return
+        lane, lane_seq, _ = self._stamp
+        await self._connection.execute(sql.RELEASE_PARKED, lane, lane_seq, [seq for seq, _ in released], [i for _, i in released])
+        self.leaves.extend(leaf_of(RELEASED, (i, lane, seq), (lane_seq,)) for seq, i in released)
+
+    def _leaves_of(self, shape: LeafShape, rows: Iterable[tuple[Any, ...]], *, provenance: bool = False) -> None:
+        head = (*self._stamp, self._provenance_id) if provenance else self._stamp
+        self.leaves.extend(shape.leaf((*head, *row)) for row in rows)
 
     async def flush_anomalies(self) -> list[tuple[Emit, Input]]:
         """Write the anomalies; those that were not known before, to be published."""
@@ -263,7 +323,7 @@ class Writes:
             sql.INSERT_ANOMALIES, *self._stamp, self._provenance_id, *map(list, zip(*(row for row, _, _ in ordered), strict=True))
         )
         new = {(row["run_no"], row["class_no"], bytes(row["event_id"]), bytes(row["other_hash"])) for row in stored}
-        self.parts.extend(f"anomaly\n{CLASS_BY_NUMBER[key[1]]}\n{unpack_event_id(key[2])}\n{key[3].hex()}".encode() for key in sorted(new))
+        self._leaves_of(_ANOMALY, (row for row, _, _ in ordered if row[:4] in new), provenance=True)
         return [(emit, item) for row, emit, item in ordered if row[:4] in new]
 
     async def flush_outbox(self) -> None:
@@ -272,9 +332,7 @@ class Writes:
             return
         rows = [(i, *row[:STORED], *place_of(item)) for i, (row, item) in enumerate(self.outbox)]
         await self._connection.execute(sql.INSERT_OUTBOX, *self._stamp, self._provenance_id, *map(list, zip(*rows, strict=True)))
-        self.parts.extend(
-            b"\n".join((row.topic.encode(), str(row.partition).encode(), row.key, row.headers, row.value)) for row, _ in self.outbox
-        )
+        self._leaves_of(_OUTBOX, rows, provenance=True)
 
     @property
     def tasks(self) -> int:

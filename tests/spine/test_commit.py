@@ -95,6 +95,8 @@ async def test_certificates_are_recomputable_from_the_topic_and_the_tables(rig: 
             ranges=json.loads(row["ranges"]),
             refs=json.loads(row["refs"]),
             counts=json.loads(row["counts"]),
+            verdicts=row["verdicts"],
+            ends=json.loads(row["ends"]),
             inputs_digest=digest_of(lines),
             effects_digest=bytes(row["effects_digest"]),
             reads_digest=digest_of(bytes(found["body"]) for found in read_sets),
