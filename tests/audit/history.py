@@ -1,0 +1,71 @@
+"""A history that uses every door and every verdict of the test service, and how to audit it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from audit.target import Target
+from laws.topics import AUDIT
+from ledger.service import ADJUST, ENTRY, KEY, POSTED_EVENT
+from rig import Rig, adjust, entry, key_given
+from spine.deadline import Deadline
+from testkit.harness import free_port
+
+ACCOUNTS = [f"a{number}" for number in range(6)]
+
+
+def target(rig: Rig) -> Target:
+    """The test service, as an auditor is told of it."""
+    return Target(
+        dsn=rig.site.operator_dsn,
+        schema="ledger",
+        bus={"bootstrap_servers": rig.engines.endpoints.kafka_bootstrap},
+        prefix=rig.site.prefix,
+        types=(ENTRY, KEY, POSTED_EVENT, ADJUST),
+    )
+
+
+@contextlib.asynccontextmanager
+async def payee(rig: Rig) -> AsyncIterator[None]:
+    """The outside of the test service: says yes."""
+
+    async def paid(_: web.Request) -> web.Response:
+        return web.Response(status=201, body=b"{}")
+
+    app = web.Application()
+    app.router.add_post("/{ref}", paid)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    rig.site.environment["FP_PROVIDER_URL"] = f"http://127.0.0.1:{port}"
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def live_through(rig: Rig) -> int:
+    """Records with every verdict, waits that end in each way, calls, commands twice, a poisoned key; the number of records."""
+    await rig.site.topics([AUDIT])
+    async with payee(rig), rig.worker() as (_, door):
+        await rig.send(*(entry(f"e{n}-{account}", account=account, amount=n) for n in range(8) for account in ACCOUNTS))
+        await rig.send(*(entry(f"c{n}-{account}", account=account, note="count") for n in range(3) for account in ACCOUNTS))
+        await rig.send(*(entry(f"e1-{account}", account=account, amount=1) for account in ACCOUNTS))
+        await rig.send(entry("e2-a0", account="a0", amount=99), entry("p1", account="a1", note="pay"))
+        await rig.send(
+            entry("x1", account="bad", note="poison"), entry("x2", account="bad", amount=3), entry("x3", account="bad", amount=4)
+        )
+        await rig.send(entry("u1", account="a2", run="platform_20270101T000000Z"))
+        await rig.send(entry("w1", account="kept", note="wait"), entry("w2", account="late", note="wait"))
+        await rig.quiet(len(ACCOUNTS) * 12 + 8)
+        await rig.send(key_given("k1", "kept"))
+        for number in (1, 2, 2, 3):
+            source, spec = adjust(door, f"adj{number}", "a3", 100 * number)
+            await door.submit(source, spec, Deadline(20))
+        await rig.until("SELECT count(*)::int FROM pending", 0)
+        await rig.quiet(len(ACCOUNTS) * 12 + 9)
+    return len(ACCOUNTS) * 12 + 9

@@ -1,0 +1,125 @@
+"""Whoever reads the topics and the tables can recompute every certificate, and finds one altered row of any table."""
+
+from dataclasses import replace
+
+import asyncpg
+
+from audit.auditor import Section, audit
+from laws.topics import AUDIT
+from ledger.service import ENTRIES, TOPICS
+from rig import Rig
+from testkit.harness import Site, with_database
+from tests.audit.history import live_through, target
+
+TOPICS_AND_AUDIT = (*TOPICS, AUDIT)
+
+
+async def test_a_whole_history_is_recomputed(rig: Rig) -> None:
+    records = await live_through(rig)
+    report = await audit(target(rig))
+    assert report.findings == ()
+    figures = report.figures
+    assert figures["new"] > 70
+    assert (figures["mismatch"], figures["poison"], figures["parked_now"]) == (1, 1, 4)
+    assert figures["duplicate"] == 6 + 1
+    assert figures["inputs"] > records
+    assert figures["outputs"] == figures["copies"] > 60
+
+
+# One change of each kind of row that a transaction writes, and of what stands beside it.
+ALTERATIONS = {
+    "state": ("UPDATE account SET balance = balance + 1 WHERE account = 'a1'", "ROW_ALTERED"),
+    "state put back": ("UPDATE account SET balance = 0, entries = 1, lane_seq = 1 WHERE account = 'a2'", "ROW_ALTERED"),
+    "state gone": ("DELETE FROM account WHERE account = 'a3'", "ROW_MISSING"),
+    "state from nowhere": (
+        "INSERT INTO account SELECT 'zz', balance, entries, keyed, lane, lane_seq, epoch, topic_id, partition, \"offset\", provenance_id, "
+        "trace_id FROM account WHERE account = 'a1'",
+        "ROW_UNKNOWN",
+    ),
+    "shared": ("UPDATE note SET times = times + 1 WHERE ctid = (SELECT min(ctid) FROM note)", "ROW_ALTERED"),
+    "truth": ("UPDATE entry SET amount = amount + 1 WHERE event_id = 'e3-a4'", "ROW_ALTERED"),
+    "trace of a truth": ("UPDATE entry SET trace_id = ''::bytea WHERE event_id = 'e3-a4'", "ROW_ALTERED"),
+    "epoch of a truth": ("UPDATE entry SET epoch = epoch + 1 WHERE event_id = 'e3-a4'", "EPOCH_DIFFERS"),
+    "outbox": ("UPDATE outbox SET value = value || ' '::bytea WHERE ctid = (SELECT min(ctid) FROM outbox)", "OUTPUT_NOT_ON_TOPIC"),
+    "outbox gone": ("DELETE FROM outbox WHERE ctid = (SELECT min(ctid) FROM outbox)", "OUTPUT_UNKNOWN"),
+    "anomaly": ("UPDATE anomaly SET other_hash = first_hash", "ROW_UNKNOWN"),
+    "anomaly gone": ("DELETE FROM anomaly", "ANOMALY_MISSING"),
+    "parked": ("UPDATE parked SET detail = 'nothing' WHERE reason = 'POLICY_ERROR'", "ROW_ALTERED"),
+    "parked gone": ("DELETE FROM parked WHERE reason = 'POLICY_ERROR'", "VERDICT_DIFFERS"),
+    "parked said to be released": ("UPDATE parked SET released_seq = lane_seq WHERE reason = 'POLICY_ERROR'", "PARKED_COUNT_DIFFERS"),
+    "pending from nowhere": (
+        "INSERT INTO pending (lane, lane_seq, epoch, kind, ref, key, due, body) VALUES (0, 1, 1, 'k', 'r', 'k', now(), '')",
+        "ROW_UNKNOWN",
+    ),
+    "reply": ("UPDATE reply SET status = 200 WHERE ctid = (SELECT min(ctid) FROM reply)", "ROW_ALTERED"),
+    "input": ("UPDATE input SET body = body || '\\x00' WHERE inlet = 'answer'", "ROW_ALTERED"),
+    "inbox": ("UPDATE inbox SET payload_hash = sha256('x') WHERE event_id = (SELECT min(event_id) FROM inbox)", "VERDICT_DIFFERS"),
+    "inbox gone": ("DELETE FROM inbox WHERE event_id = (SELECT min(event_id) FROM inbox)", "VERDICT_DIFFERS"),
+    "inbox from nowhere": (
+        "INSERT INTO inbox SELECT run_no, class_no, '\\x00ff', payload_hash, lane, lane_seq, epoch, topic_id, partition, \"offset\" "
+        'FROM inbox WHERE "offset" IS NOT NULL LIMIT 1',
+        "INBOX_DIFFERS",
+    ),
+    "read set": ("UPDATE read_set SET body = '[]' WHERE ctid = (SELECT min(ctid) FROM read_set)", "CERTIFICATE_DIFFERS"),
+    "certificate": ("UPDATE certificate SET counts = '{}' WHERE ctid = (SELECT min(ctid) FROM certificate)", "CERTIFICATE_DIFFERS"),
+    "leaves": ("UPDATE certificate SET leaves = '' WHERE lane_seq = 1", "CERTIFICATE_DIFFERS"),
+    "certificate gone": ("DELETE FROM certificate WHERE lane_seq = 2", "LANE_SEQ_GAP"),
+    "position": ("UPDATE lane_position SET next_offset = next_offset - 1 WHERE next_offset > 0", "POSITION_DIFFERS"),
+    "chain": ("UPDATE lane SET chain = sha256('x')", "CHAIN_HEAD_DIFFERS"),
+}
+
+
+async def test_one_altered_row_of_any_table_is_found(rig: Rig) -> None:
+    """Each change alone, on a copy of the database that stood a clean audit."""
+    await live_through(rig)
+    assert (await audit(target(rig))).ok
+    unnoticed = []
+    for number, (name, (statement, code)) in enumerate(ALTERATIONS.items()):
+        copy = f"{rig.site.database}_{number}"
+        admin = await asyncpg.connect(rig.engines.endpoints.postgres_dsn)
+        await admin.execute(f'CREATE DATABASE "{copy}" TEMPLATE "{rig.site.database}"')
+        dsn = with_database(rig.site.operator_dsn, copy)
+        store = await asyncpg.connect(dsn, server_settings={"search_path": "ledger"})
+        done = await store.execute(statement)
+        await store.close()
+        report = await audit(replace(target(rig), dsn=dsn))
+        await admin.execute(f'DROP DATABASE "{copy}"')
+        await admin.close()
+        assert done.split()[-1] != "0", f"{name} altered nothing"
+        if code not in {found.code for found in report.findings}:
+            unnoticed.append((name, [str(found) for found in report.findings]))
+    assert unnoticed == []
+
+
+async def test_a_section_of_a_topic_is_audited_alone(rig: Rig) -> None:
+    """A change outside the section is not looked at; one inside is named with its certificate and its record."""
+    await live_through(rig)
+    (row,) = await rig.rows(
+        "SELECT lane, jsonb_path_query_first(ranges, '$[*][4]') #>> '{}' AS stop FROM certificate WHERE lane = 0 AND lane_seq = 1"
+    )
+    first = Section(ENTRIES.name, 0, int(row["stop"]), partition=0)
+    rest = Section(ENTRIES.name, int(row["stop"]), 10_000, partition=0)
+    assert (await audit(target(rig), first)).ok
+    await rig.rows("UPDATE inbox SET payload_hash = sha256('x') WHERE lane = 0 AND lane_seq = 1 AND \"offset\" = 0 RETURNING 1")
+    report = await audit(target(rig), first)
+    assert [(found.code, found.lane_seq, found.place) for found in report.findings] == [("VERDICT_DIFFERS", 1, f"{ENTRIES.name}/0/0")]
+    assert (await audit(target(rig), rest)).ok
+    assert report.figures["lanes"] == 1
+
+
+async def test_a_record_that_was_changed_on_the_log_is_found(rig: Rig) -> None:
+    """Nobody can rewrite a log in place; a log that was written anew, byte by byte but for one, is another topic and another content."""
+    await live_through(rig)
+    elsewhere = await rig.read(ENTRIES)
+    changed = rig.site.prefix + "x."
+    await Site(rig.site.endpoints, rig.site.database, changed).topics(TOPICS_AND_AUDIT)
+    for topic in TOPICS_AND_AUDIT:
+        for found in elsewhere if topic is ENTRIES else await rig.read(topic):
+            value = found.value.replace(b'"amount":5', b'"amount":6') if topic is ENTRIES and b"e5-a1" in found.value else found.value
+            await rig.producer.send_and_wait(
+                changed + topic.name, value, key=found.key, partition=found.partition, headers=list(found.headers)
+            )
+    report = await audit(replace(target(rig), prefix=changed))
+    codes = {found.code for found in report.findings}
+    assert "INPUTS_DIGEST_DIFFERS" in codes
+    assert [found.place for found in report.findings if found.code == "VERDICT_DIFFERS"] != []
