@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli import parked, runs, topics
+from cli import chaos, parked, runs, topics
 from testkit import engines
 from testkit.run.options import RunOptions
 
@@ -14,6 +14,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(topics.app, name="topics", help="The catalogue's topics on a cluster.")
 app.add_typer(runs.app, name="runs", help="Runs in a service's registry.")
 app.add_typer(parked.app, name="parked", help="Parked keys of a service.")
+app.command()(chaos.chaos)
 
 
 @app.command()

@@ -1,0 +1,102 @@
+"""One service on real engines, ready to be hurt: its site, its outside, its wire to the store, its workers, and who feeds it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from spine.deadline import Deadline
+from spine.service import Service
+from testkit.chaos.commit_proxy import CommitProxy
+from testkit.chaos.feeder import Feeder
+from testkit.chaos.quiet import until_quiet
+from testkit.chaos.workers import Forked, ForkServer
+from testkit.engines import Endpoints
+from testkit.harness import Site, new_site
+from testkit.workloads import Workload
+
+LEASE = 1.2
+# A short lease makes deaths short; the order of the timeouts stays. Every other one is as long as it can be below the lease, since two
+# busy cores make a statement slow long before it is stuck.
+_TIMEOUTS = {
+    "FP_TIMEOUT_LOCK": "0.5",
+    "FP_TIMEOUT_STATEMENT": "0.8",
+    "FP_TIMEOUT_IDLE_IN_TRANSACTION": "0.9",
+    "FP_TIMEOUT_DRAIN": "1.0",
+    "FP_TIMEOUT_LEASE": str(LEASE),
+}
+_QUIET_SECONDS = 120.0
+_END_SECONDS = 30.0
+
+
+class Ground:
+    """Made by `ground`."""
+
+    def __init__(
+        self, workload: Workload, service: Service, site: Site, server: ForkServer, proxy: CommitProxy, folder: Path, seed: int
+    ) -> None:
+        self.workload = workload
+        self.service = service
+        self.site = site
+        self.proxy = proxy
+        self.folder = folder
+        self._server = server
+        self.workers: list[Forked] = []
+        self.feeder = Feeder(site, self._ports, seed)
+
+    def worker(self, **environment: str) -> Forked:
+        """Start a worker; its wire to the store is the one that can break."""
+        place = {"FP_DATABASE_URL": self.proxy.through(self.site.dsn(self.service.name)), **environment}
+        worker = self._server.worker(self.site, self.service.name, self.workload.module, self.workload.paths, self.folder, place)
+        self.workers.append(worker)
+        return worker
+
+    def _ports(self) -> list[int]:
+        return [worker.port for worker in self.workers if worker.alive and not worker.stopped.is_set()]
+
+    async def settle(self) -> None:
+        """Every input is taken, applied and published. Raises DeadlineExceededError with what is left."""
+        deadline = Deadline(_QUIET_SECONDS)
+        async with asyncio.timeout(deadline.left):
+            await self.feeder.settled()
+        await until_quiet(self.site, self.service, deadline)
+
+    async def end(self) -> None:
+        """SIGTERM to every worker; each drains and ends well. Raises RuntimeError for one that did not."""
+        left = [worker for worker in self.workers if worker.alive]
+        deadline = Deadline(_END_SECONDS)
+        for worker in left:
+            await worker.ready(deadline)  # before that, a SIGTERM finds nothing to drain, and ends it as any process
+            worker.send(signal.SIGTERM)
+        codes = {worker.log.name: await worker.gone(deadline) for worker in left}
+        if any(codes.values()):
+            raise RuntimeError(f"workers ended in disorder: {codes}")
+
+
+@contextlib.asynccontextmanager
+async def ground(
+    endpoints: Endpoints, server: ForkServer, workload: Workload, folder: Path, seed: int, **environment: str
+) -> AsyncIterator[Ground]:
+    """A fresh database, topics and an open run for one workload; whatever worker is left at the end is killed."""
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  once, before anything runs
+    site = await new_site(endpoints)
+    site.environment |= _TIMEOUTS | environment
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(workload.outside(site, folder, seed))
+        site.passwords[workload.service] = "chaos"
+        service: Service = importlib.import_module(workload.module).build(site.settings(workload.service))
+        await asyncio.gather(site.topics(workload.all_topics), site.install(service))
+        proxy = CommitProxy(site.dsn(workload.service))
+        await stack.enter_async_context(proxy.relaying())
+        made = Ground(workload, service, site, server, proxy, folder, seed)
+        await made.feeder.start()
+        stack.push_async_callback(made.feeder.stop)
+        try:
+            yield made
+        finally:
+            for worker in made.workers:
+                worker.send(signal.SIGKILL)

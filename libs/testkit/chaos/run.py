@@ -1,0 +1,191 @@
+"""One service through one schedule: workers live and die, the stream goes on, and at the end everything is quiet and audited."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from spine.deadline import Deadline, DeadlineExceededError
+from spine.steps import Step
+from testkit.chaos.audited import audited
+from testkit.chaos.clock import clock_jump
+from testkit.chaos.engine_room import EngineRoom
+from testkit.chaos.figures import Figures, stored_counts
+from testkit.chaos.ground import LEASE, Ground, ground
+from testkit.chaos.reach import AFTER_A_CUT, ON_THE_WAY_OUT, reachable
+from testkit.chaos.schedule import Kind, Move, schedule
+from testkit.chaos.stream import Piece, stream
+from testkit.chaos.workers import Forked, ForkServer
+from testkit.workloads import Workload
+
+# Subjects a move brings along: enough for every lane to have something in hand at any moment.
+SUBJECTS_PER_MOVE = 5
+# A worker that has not come to its step by now is killed where it stands.
+_STEP_SECONDS = 4.0
+# A frozen worker sleeps this much longer than its lease: another has its lanes when it wakes.
+_PAST_LEASE = 1.25 * LEASE
+_AWAKE_SECONDS = 0.5
+_LEAVE_SECONDS = 30.0
+_TELL_SECONDS = 1.0
+
+
+class Run:
+    """One service's run; `slots` workers live side by side."""
+
+    def __init__(self, place: Ground, room: EngineRoom, moves: Sequence[Move], pieces: Sequence[Piece], seed: int) -> None:
+        self._place = place
+        self._room = room
+        self._moves = list(reversed(moves))
+        share = -(-len(pieces) // len(moves))
+        self._pieces = [pieces[start : start + share] for start in range(0, share * len(moves), share)]
+        self._beside: set[asyncio.Task[None]] = set()
+        self.figures = Figures(place.workload.service, seed)
+        self.findings: list[str] = []
+
+    async def play(self, slots: int) -> None:
+        """All moves, then workers without a fate until everything is quiet; all of them end well."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(slots):
+                group.create_task(self._slot())
+        while self._beside:
+            await asyncio.gather(*self._beside)
+        for _ in range(slots):
+            self._place.worker()
+        await self._place.settle()
+        await self._place.end()
+        self.findings += self._place.feeder.surprises
+
+    async def _slot(self) -> None:
+        while self._moves:
+            move = self._moves.pop()
+            self.figures.moves[move.kind.value] += 1
+            if self._pieces:
+                await self._place.feeder.feed(self._pieces.pop(0))
+            await self._make(move)
+
+    async def _make(self, move: Move) -> None:
+        if move.kind is Kind.CUT:
+            self._place.proxy.order(move.cut)
+        elif move.kind is Kind.BROKER:
+            await self._room.kill_broker()
+        elif move.kind is Kind.STORE:
+            await self._room.kill_store()
+        elif move.kind is Kind.JOIN:
+            task = asyncio.create_task(self._leave(self._place.worker(), move.seconds))
+            self._beside.add(task)
+            task.add_done_callback(self._beside.discard)
+        else:
+            await self._live(move)
+
+    async def _live(self, move: Move) -> None:
+        if move.kind is Kind.KILL_AT and move.step is not None:
+            await self._kill_at(move.step, move.nth)
+        elif move.kind is Kind.KILL:
+            worker = self._place.worker()
+            await self._spend(worker, move.seconds)
+            await self._kill(worker)
+        elif move.kind is Kind.FREEZE_AT:
+            worker = self._place.worker(FP_FAULTS=f"STOP {move.step} {move.nth}")
+            await self._spend_until(worker.stopped, worker)
+            await self._freeze(worker)
+        elif move.kind is Kind.FREEZE:
+            worker = self._place.worker()
+            await self._spend(worker, move.seconds)
+            await self._freeze(worker)
+        elif move.kind is Kind.CLOCK:
+            await self._leave(self._place.worker(**clock_jump(move.seconds / 2, move.wall, move.monotonic)), 2 * move.seconds)
+        else:
+            await self._leave(self._place.worker(), move.seconds)
+
+    async def _kill_at(self, step: Step, nth: int) -> None:
+        out = step in ON_THE_WAY_OUT
+        worker = self._place.worker(FP_FAULTS=f"KILL {step} {1 if out else nth}")
+        if step in AFTER_A_CUT:
+            self._place.proxy.order(Move(Kind.CUT).cut)
+        if out:
+            await self._spend(worker, LEASE)
+            worker.send(signal.SIGTERM)
+        await self._spend_until(worker.ended, worker)
+        if worker.code == -signal.SIGKILL:
+            self.figures.kills_at[step] += 1
+        else:
+            await self._kill(worker)
+
+    async def _freeze(self, worker: Forked) -> None:
+        worker.send(signal.SIGSTOP)
+        await self._spend(worker, _PAST_LEASE)
+        worker.send(signal.SIGCONT)
+        worker.stopped.clear()
+        self.figures.zombies += 1
+        await self._leave(worker, _AWAKE_SECONDS)
+
+    async def _leave(self, worker: Forked, seconds: float) -> None:
+        await self._spend(worker, seconds)
+        if worker.alive:
+            worker.send(signal.SIGTERM)
+            try:
+                code = await worker.gone(Deadline(_LEAVE_SECONDS))
+            except DeadlineExceededError as error:
+                self.findings.append(f"HANDOVER {error}")
+                worker.send(signal.SIGUSR1)  # its log then says where its tasks stand
+                await self._spend(worker, _TELL_SECONDS)
+                await self._kill(worker)
+                return
+            if code == 0:
+                self.figures.handovers += 1
+        self._judge_end(worker)
+
+    async def _kill(self, worker: Forked) -> None:
+        if worker.alive:
+            worker.send(signal.SIGKILL)
+            await worker.gone(Deadline(_LEAVE_SECONDS))
+        self.figures.kills_elsewhere += 1
+        self._judge_end(worker)
+
+    def _judge_end(self, worker: Forked) -> None:
+        """A worker that ended by itself: lawful only while an engine was down, or was told to stop before it had begun."""
+        if worker.code in (0, -signal.SIGKILL, None):
+            return
+        self.figures.crashes += 1
+        if not self._room.troubled:
+            self.findings.append(f"CRASH {worker.log.name} ended with {worker.code}")
+
+    @staticmethod
+    async def _spend(worker: Forked, seconds: float) -> None:
+        """Lets a worker live for so long; this is a time by its meaning, not a wait for something."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await worker.ended.wait()
+
+    @staticmethod
+    async def _spend_until(event: asyncio.Event, worker: Forked) -> None:
+        both = [asyncio.create_task(event.wait()), asyncio.create_task(worker.ended.wait())]
+        await asyncio.wait(both, timeout=_STEP_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for task in both:
+            task.cancel()
+
+
+async def run_service(
+    room: EngineRoom, server: ForkServer, workload: Workload, folder: Path, *, seed: int, kills: int, slots: int
+) -> tuple[Figures, list[str]]:
+    """One service's whole run: figures, and findings (none when every law held)."""
+    began = time.monotonic()
+    async with ground(room.endpoints, server, workload, folder, seed) as place:
+        moves = schedule(seed, kills, reachable(place.service))
+        run = Run(place, room, moves, stream(workload, seed, SUBJECTS_PER_MOVE * len(moves)), seed)
+        figures = run.figures
+        try:
+            await run.play(slots)
+        except (DeadlineExceededError, TimeoutError, RuntimeError) as error:
+            run.findings.append(f"UNREST {type(error).__name__}: {error}")
+        else:
+            run.findings += (await audited(place.site, place.service)).findings
+        figures.cuts = place.proxy.cuts.total()
+        figures.sent, figures.records, figures.commands = place.feeder.sent, place.feeder.records, place.feeder.commands
+        figures.stored = await stored_counts(place.site, place.service.name)
+        figures.seconds = time.monotonic() - began
+        return figures, run.findings
