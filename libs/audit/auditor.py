@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from audit.chain import Cert, Lane, certificates, check_chain, lanes_of
 from audit.findings import Book, Report
 from audit.inputs import InputAudit
-from audit.outputs import check_outputs, ends_of
+from audit.outputs import Ends, check_outputs, ends_of
 from audit.rows import check_epochs, check_rows, effect_tables
 from audit.target import Target, look
 from spine.db import Db
 
-__all__ = ["Report", "Section", "Target", "audit"]
+__all__ = ["Report", "Section", "Target", "audit"]  # what a caller needs, in one place
 
 
 @dataclass(frozen=True)
@@ -36,31 +36,36 @@ class Section:
 
 async def audit(target: Target, section: Section | None = None) -> Report:
     """Audit a service: all of it, or the certificates that cover a section of a topic with the rows that they wrote."""
-    book = Book()
     async with look(target) as store:
         ends = await ends_of(store, target) if section is None else {}
     async with look(target) as store:
-        runs = {row["platform_run_id"]: row["run_no"] for row in await store.fetch("SELECT platform_run_id, run_no FROM run")}
-        tables = await effect_tables(store)
-        first_sights: dict[tuple[str, int], int] = {}
-        for lane in await lanes_of(store):
-            certs = await certificates(store, lane.lane)
-            chosen, window = _window(certs, section)
-            if section is not None and not window:
-                continue
-            book.figures["lanes"] += 1
-            await check_chain(book, store, lane, chosen, whole=section is None or (bool(chosen) and chosen[0].lane_seq == 1))
-            inputs = InputAudit(book, store, target, runs, lane.lane)
-            await inputs.run(window)
-            first_sights |= inputs.first_sights
-            if window:
-                await check_rows(book, store, tables, lane.lane, chosen, window[-1].lane_seq)
-            if section is None:
-                await _check_lane(book, store, lane)
+        return await audit_snapshot(store, target, ends, section)
+
+
+async def audit_snapshot(store: Db, target: Target, ends: Ends, section: Section | None = None) -> Report:
+    """The same on an open connection whose transaction is the snapshot. `ends` as of before it (`ends_of`)."""
+    book = Book()
+    runs = {row["platform_run_id"]: row["run_no"] for row in await store.fetch("SELECT platform_run_id, run_no FROM run")}
+    tables = await effect_tables(store)
+    first_sights: dict[tuple[str, int], int] = {}
+    for lane in await lanes_of(store):
+        certs = await certificates(store, lane.lane)
+        chosen, window = _window(certs, section)
+        if section is not None and not window:
+            continue
+        book.figures["lanes"] += 1
+        await check_chain(book, store, lane, chosen, whole=section is None or chosen[0].lane_seq == 1)
+        inputs = InputAudit(book, store, target, runs, lane.lane)
+        await inputs.run(window)
+        first_sights |= inputs.first_sights
+        if window:
+            await check_rows(book, store, tables, lane.lane, chosen, window[-1].lane_seq)
         if section is None:
-            await check_epochs(book, store, tables)
-            await _check_inbox(book, store, first_sights)
-            await check_outputs(book, store, target, ends)
+            await _check_lane(book, store, lane)
+    if section is None:
+        await check_epochs(book, store, tables)
+        await _check_inbox(book, store, first_sights)
+        await check_outputs(book, store, target, ends)
     return book.report()
 
 

@@ -45,7 +45,8 @@ class Log:
         self._consumer: AIOKafkaConsumer | None = None
 
     async def __aenter__(self) -> "Log":
-        self._consumer = make_consumer(self._bus)
+        # The client has one fetch under way at a time: one that is held back at the end of a partition holds up the next partition.
+        self._consumer = make_consumer(self._bus, fetch_wait_ms=5)
         await self._consumer.start()
         return self
 

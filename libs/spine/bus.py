@@ -189,15 +189,18 @@ async def find_brokers(client: AIOKafkaClient) -> None:
         await client.bootstrap()
 
 
-def make_consumer(options: dict[str, Any]) -> AIOKafkaConsumer:
-    """A consumer without subscription and without a group: lanes assign and seek, PostgreSQL says where."""
+def make_consumer(options: dict[str, Any], fetch_wait_ms: int = 500) -> AIOKafkaConsumer:
+    """A consumer without subscription and without a group: lanes assign and seek, PostgreSQL says where.
+
+    `fetch_wait_ms`: how long the broker holds a fetch back where there is nothing new.
+    """
     return AIOKafkaConsumer(
         **options,
         group_id=None,
         enable_auto_commit=False,
         # An offset that is out of range is a hole in the evidence, never a reason to start somewhere else.
         auto_offset_reset="none",
-        fetch_max_wait_ms=500,
+        fetch_max_wait_ms=fetch_wait_ms,
         max_partition_fetch_bytes=4 * 1024 * 1024,
     )
 
