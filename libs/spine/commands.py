@@ -119,6 +119,7 @@ class CommandDoor:
                 # If it is in, applying it again answers DUPLICATE with the stored replies: then it was new just now.
                 async with self._rt.pool.acquire() as connection:
                     new_for_sure = await was_committed(connection, spec.lane, unknown) or new_for_sure
+                reached(Step.COMMIT_SETTLED)
                 continue
             except TRANSIENT_STORE as error:
                 if deadline.expired:

@@ -95,7 +95,6 @@ class LaneWorker:
 
     async def run(self) -> None:
         """From claim to the end of draining. Raises FencedError when the lane is another's; BusError when it must stop."""
-        reached(Step.CLAIMED)
         # First everything that a dead owner left: its rows are older than anything this lane will apply.
         await self._patiently(self.publisher.empty, "publish what the last owner left")
         topics = group_topics(self.spec.group)
@@ -133,6 +132,7 @@ class LaneWorker:
         self._wake.set()
 
     async def _finish(self) -> None:
+        reached(Step.DRAINING)
         deadline = Deadline(self._rt.settings.timeouts.drain)
         await self.tasks.close(deadline)
         await self._apply_answers()
@@ -157,6 +157,7 @@ class LaneWorker:
             check_identity(position, now)
             positions.append(position)
             self.next_offsets[topic.name] = position.next_offset
+            reached(Step.POSITIONED)
         return positions
 
     async def _begin(self, consumer: AIOKafkaConsumer, name: str, now: TopicIdentity | None) -> Position:
@@ -298,6 +299,7 @@ class LaneWorker:
         if not self._answers:
             return False
         taken, self._answers = self._answers[:_ANSWERS_AT_ONCE], self._answers[_ANSWERS_AT_ONCE:]
+        reached(Step.ANSWER_SETTLED)
         await self._apply_selected(
             lambda limit: lambda connection: self._scheduled.answered(connection, self.spec, taken[:limit]), len(taken)
         )
@@ -366,7 +368,9 @@ class LaneWorker:
             async with self._rt.pool.acquire() as connection:
                 return await was_committed(connection, self.spec.lane, unknown)
 
-        return await self._patiently(look, "ask whether a commit is in")
+        is_in = await self._patiently(look, "ask whether a commit is in")
+        reached(Step.COMMIT_SETTLED)
+        return is_in
 
     async def _patiently(self, attempt: Callable[[], Awaitable[T]], what: str) -> T:
         """Wait out the store's and the bus's trouble of the moment. The worker ends the lane when the lease is over."""

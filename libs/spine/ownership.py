@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import asyncpg
 
+from spine.steps import Step, reached
+
 # Everything here goes by the database's clock; a worker's own clock only tells it when to stop in time.
 _RENEW = """
 WITH me AS (
@@ -99,8 +101,10 @@ class Ownership:
             lanes = sorted(row["lane"] for row in rows)
             if not lanes:
                 return []
+            reached(Step.LEASE_TAKEN)
             tokens = [secrets.token_bytes(16) for _ in lanes]
             fenced = await connection.fetch(_FENCE, lanes, tokens)
+        reached(Step.CLAIMED)
         token_of = dict(zip(lanes, tokens, strict=True))
         return [Claim(row["lane"], row["epoch"], token_of[row["lane"]], row["published_seq"]) for row in fenced]
 
@@ -108,6 +112,7 @@ class Ownership:
         """Give a lane back at once and tell the others."""
         async with self._pool.acquire() as connection:
             await connection.execute(_RELEASE, lane, self._worker_id)
+            reached(Step.RELEASED)
             await connection.execute("SELECT pg_notify($1, 'lane')", self._channel)
 
     async def join(self) -> None:
@@ -117,7 +122,9 @@ class Ownership:
     async def leave(self) -> None:
         """This worker counts no more."""
         await self._pool.execute(_LEAVE, self._worker_id)
+        reached(Step.LEFT)
 
     async def stop(self, claim: Claim, reason: str) -> None:
         """Bar a lane from every worker until an operator clears the reason."""
         await self._pool.execute(_STOP, claim.lane, claim.epoch, claim.token, reason)
+        reached(Step.STOPPED)

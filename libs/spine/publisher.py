@@ -77,6 +77,7 @@ class Publisher:
         if not rows:
             return False
         acknowledgements = [await self._send(row) for row in rows]
+        reached(Step.SENT)
         # All of them, in order: the mark is a contiguous prefix or it is a lie.
         await asyncio.gather(*acknowledgements)
         self.published += len(rows)

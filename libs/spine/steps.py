@@ -39,6 +39,7 @@ class Step(StrEnum):
     # The timer inlet.
     TIMER_DUE = "TIMER_DUE"
     # Ownership.
+    STARTED = "STARTED"
     LEASE_TAKEN = "LEASE_TAKEN"
     CLAIMED = "CLAIMED"
     POSITIONED = "POSITIONED"

@@ -145,6 +145,7 @@ class TaskRunner:
         backoff = min(task.max_backoff, task.first_backoff * 2 ** max(0, len(attempts) - 1))
         try:
             await self._pool.execute(_AGAIN, self._claim.lane, row["kind"], row["ref"], state, backoff, _ATTEMPTS_ENCODER.encode(attempts))
+            reached(Step.TASK_RESCHEDULED)
         except TRANSIENT_STORE as error:
             # The row stays EXECUTING: it will be asked about, which is always safe.
             _log.warning("task.not_rescheduled", lane=self._claim.lane, ref=row["ref"], error=str(error))

@@ -218,7 +218,6 @@ class Worker:
     async def _release(self, lane: int) -> None:
         try:
             await self._rt.ownership.release(lane)
-            reached(Step.RELEASED)
         except TRANSIENT as error:
             # The lease runs out by itself; nothing depends on this.
             _log.warning("lane.release_failed", lane=lane, error=str(error))
@@ -303,6 +302,7 @@ async def build_runtime(service: Service, settings: Settings) -> Runtime:
     watch = TopicWatch(options)
     await watch.start()
     address = f"{settings.http_host}:{settings.http_port}"
+    reached(Step.STARTED)
     return Runtime(
         service=service,
         settings=settings,
