@@ -2,48 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import importlib.util
 
+from audit.auditor import Target, audit
+from audit.findings import Report
 from spine.service import Service
 from testkit.harness import Site
-
-try:
-    from audit.replay import replay
-
-    from audit.auditor import Target, audit
-except ImportError as error:
-    _MISSING: ImportError | None = error
-else:
-    _MISSING = None
+from testkit.workloads import Workload
 
 
-@dataclass
-class Verdict:
-    """Findings, worst first as the auditor names them; empty is what every run must end with."""
-
-    findings: list[str] = field(default_factory=list)
-    figures: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def ok(self) -> bool:
-        """Nothing was found."""
-        return not self.findings
-
-
-async def audited(site: Site, service: Service) -> Verdict:
-    """Audit and replay one service of a site."""
-    if _MISSING is not None:
-        raise RuntimeError(f"libs/audit is not installed: {_MISSING}")
+async def audited(site: Site, workload: Workload, service: Service) -> list[str]:
+    """The findings about one service of a site; none is what every run must end with."""
     target = Target(
-        dsn=site.operator_dsn, schema=service.name, bus={"bootstrap_servers": site.endpoints.kafka_bootstrap}, prefix=site.prefix
+        dsn=site.operator_dsn,
+        schema=service.name,
+        bus={"bootstrap_servers": site.endpoints.kafka_bootstrap},
+        prefix=site.prefix,
+        types=workload.types,
     )
-    checked = await audit(target)
-    refolded = await replay(target, service, site.settings(service.name))
-    verdict = Verdict(figures={**checked.figures, **{f"replay_{name}": value for name, value in refolded.figures.items()}})
-    for report in (checked, refolded):
-        verdict.findings += [
-            f"{found.law} {found.code} lane {found.lane}/{found.lane_seq} {found.place}: {found.detail}" for found in report.findings
-        ]
-        if not report.ok and not report.findings:
-            verdict.findings.append(f"{type(report).__name__} is not ok and names no finding")
-    return verdict
+    reports = [await audit(target)]
+    if importlib.util.find_spec("audit.replay") is not None:
+        from audit.replay import replay  # noqa: PLC0415
+
+        reports.append(await replay(target, service, site.settings(service.name)))
+    return [line for report in reports for line in _lines(report)]
+
+
+def _lines(report: Report) -> list[str]:
+    lines = [str(finding) for finding in report.findings]
+    return [*lines, f"and {report.found - len(lines)} more"] if report.found > len(lines) else lines

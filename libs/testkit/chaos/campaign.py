@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ _SHOWN = 8
 
 async def campaign(services: Sequence[str], folder: Path, say: Callable[[str], None], *, seed: int, kills: int, slots: int) -> bool:
     """Run each service through `kills` kills; a line each; whether every law held everywhere."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells at length that the broker which was killed is down
     server = ForkServer()
     await server.start()
     # Data that lives as long as the campaign; no Valkey, since no service keeps anything there.

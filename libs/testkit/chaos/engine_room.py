@@ -29,6 +29,11 @@ class EngineRoom:
         """Whether an engine is or was down just now."""
         return self._one_at_a_time.locked() or time.monotonic() < self._trouble_until
 
+    async def up(self) -> None:
+        """Returns when no engine is down."""
+        async with self._one_at_a_time:
+            return
+
     async def kill_broker(self) -> None:
         """SIGKILL the broker, and start it again; returns when it answers."""
         await self._again(self._engines.kafka)

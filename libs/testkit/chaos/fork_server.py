@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import faulthandler
 import gc
 import importlib
 import os
@@ -108,6 +109,7 @@ class _Server:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGUSR1, _tell_tasks)
+        faulthandler.register(signal.SIGUSR1, chain=True)  # also where no Python runs that could see the signal
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         self._channel.close()
         log = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

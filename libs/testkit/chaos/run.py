@@ -22,8 +22,10 @@ from testkit.chaos.stream import Piece, stream
 from testkit.chaos.workers import Forked, ForkServer
 from testkit.workloads import Workload
 
-# Subjects a move brings along: enough for every lane to have something in hand at any moment.
-SUBJECTS_PER_MOVE = 5
+# Input comes in small blocks all the time, so that every lane has something in hand at any moment; so many blocks a move outlast it.
+_SUBJECTS_A_BLOCK = 3
+_BLOCKS_A_MOVE = 3
+_BLOCK_SECONDS = 0.15
 # A worker that has not come to its step by now is killed where it stands.
 _STEP_SECONDS = 4.0
 # A frozen worker sleeps this much longer than its lease: another has its lanes when it wakes.
@@ -40,8 +42,8 @@ class Run:
         self._place = place
         self._room = room
         self._moves = list(reversed(moves))
-        share = -(-len(pieces) // len(moves))
-        self._pieces = [pieces[start : start + share] for start in range(0, share * len(moves), share)]
+        share = -(-len(pieces) // (len(moves) * _BLOCKS_A_MOVE))
+        self._blocks = [pieces[start : start + share] for start in range(0, len(pieces), share)]
         self._beside: set[asyncio.Task[None]] = set()
         self.figures = Figures(place.workload.service, seed)
         self.findings: list[str] = []
@@ -49,22 +51,31 @@ class Run:
     async def play(self, slots: int) -> None:
         """All moves, then workers without a fate until everything is quiet; all of them end well."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(slots):
-                group.create_task(self._slot())
+            feeding = group.create_task(self._feed())
+            lives = [group.create_task(self._slot()) for _ in range(slots)]
+            await asyncio.gather(*lives)
+            feeding.cancel()
         while self._beside:
             await asyncio.gather(*self._beside)
         for _ in range(slots):
             self._place.worker()
+        while self._blocks:
+            await self._place.feeder.feed(self._blocks.pop(0))
         await self._place.settle()
         await self._place.end()
         self.findings += self._place.feeder.surprises
+
+    async def _feed(self) -> None:
+        while self._blocks:
+            await self._place.feeder.feed(self._blocks.pop(0))
+            await asyncio.sleep(_BLOCK_SECONDS)
 
     async def _slot(self) -> None:
         while self._moves:
             move = self._moves.pop()
             self.figures.moves[move.kind.value] += 1
-            if self._pieces:
-                await self._place.feeder.feed(self._pieces.pop(0))
+            if move.step is not None:
+                await self._room.up()  # while an engine is down a worker comes to few steps
             await self._make(move)
 
     async def _make(self, move: Move) -> None:
@@ -89,13 +100,15 @@ class Run:
             await self._spend(worker, move.seconds)
             await self._kill(worker)
         elif move.kind is Kind.FREEZE_AT:
-            worker = self._place.worker(FP_FAULTS=f"STOP {move.step} {move.nth}")
-            await self._spend_until(worker.stopped, worker)
-            await self._freeze(worker)
+            out = move.step in ON_THE_WAY_OUT
+            worker = self._place.worker(FP_FAULTS=f"STOP {move.step} {1 if out else move.nth}")
+            await self._spend_until(worker.ended if out else worker.stopped, worker, LEASE if out else _STEP_SECONDS)
+            await self._leave(worker, 0.0)
         elif move.kind is Kind.FREEZE:
             worker = self._place.worker()
             await self._spend(worker, move.seconds)
-            await self._freeze(worker)
+            await self._sleep_past_lease(worker)
+            await self._leave(worker, _AWAKE_SECONDS)
         elif move.kind is Kind.CLOCK:
             await self._leave(self._place.worker(**clock_jump(move.seconds / 2, move.wall, move.monotonic)), 2 * move.seconds)
         else:
@@ -115,28 +128,29 @@ class Run:
         else:
             await self._kill(worker)
 
-    async def _freeze(self, worker: Forked) -> None:
+    async def _sleep_past_lease(self, worker: Forked) -> None:
+        """A worker that is stopped, or is now, wakes up when another has its lanes."""
         worker.send(signal.SIGSTOP)
         await self._spend(worker, _PAST_LEASE)
         worker.send(signal.SIGCONT)
         worker.stopped.clear()
         self.figures.zombies += 1
-        await self._leave(worker, _AWAKE_SECONDS)
 
     async def _leave(self, worker: Forked, seconds: float) -> None:
         await self._spend(worker, seconds)
-        if worker.alive:
-            worker.send(signal.SIGTERM)
-            try:
-                code = await worker.gone(Deadline(_LEAVE_SECONDS))
-            except DeadlineExceededError as error:
-                self.findings.append(f"HANDOVER {error}")
+        worker.send(signal.SIGTERM)
+        deadline = Deadline(_LEAVE_SECONDS)
+        while worker.alive:
+            await self._spend_until(worker.stopped, worker, deadline.left)
+            if deadline.expired:
+                self.findings.append(f"HANDOVER {worker.log.name} did not end within {_LEAVE_SECONDS:g} s of its SIGTERM")
                 worker.send(signal.SIGUSR1)  # its log then says where its tasks stand
                 await self._spend(worker, _TELL_SECONDS)
                 await self._kill(worker)
                 return
-            if code == 0:
-                self.figures.handovers += 1
+            if worker.stopped.is_set():
+                await self._sleep_past_lease(worker)
+        self.figures.handovers += worker.code == 0
         self._judge_end(worker)
 
     async def _kill(self, worker: Forked) -> None:
@@ -148,7 +162,8 @@ class Run:
 
     def _judge_end(self, worker: Forked) -> None:
         """A worker that ended by itself: lawful only while an engine was down, or was told to stop before it had begun."""
-        if worker.code in (0, -signal.SIGKILL, None):
+        # SIGTERM ends a worker as it ends any process before it has anything to drain.
+        if worker.code in (0, -signal.SIGKILL, -signal.SIGTERM):
             return
         self.figures.crashes += 1
         if not self._room.troubled:
@@ -162,9 +177,9 @@ class Run:
                 await worker.ended.wait()
 
     @staticmethod
-    async def _spend_until(event: asyncio.Event, worker: Forked) -> None:
+    async def _spend_until(event: asyncio.Event, worker: Forked, seconds: float = _STEP_SECONDS) -> None:
         both = [asyncio.create_task(event.wait()), asyncio.create_task(worker.ended.wait())]
-        await asyncio.wait(both, timeout=_STEP_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for task in both:
             task.cancel()
 
@@ -176,14 +191,14 @@ async def run_service(
     began = time.monotonic()
     async with ground(room.endpoints, server, workload, folder, seed) as place:
         moves = schedule(seed, kills, reachable(place.service))
-        run = Run(place, room, moves, stream(workload, seed, SUBJECTS_PER_MOVE * len(moves)), seed)
+        run = Run(place, room, moves, stream(workload, seed, _SUBJECTS_A_BLOCK * _BLOCKS_A_MOVE * len(moves)), seed)
         figures = run.figures
         try:
             await run.play(slots)
         except (DeadlineExceededError, TimeoutError, RuntimeError) as error:
             run.findings.append(f"UNREST {type(error).__name__}: {error}")
         else:
-            run.findings += (await audited(place.site, place.service)).findings
+            run.findings += await audited(place.site, workload, place.service)
         figures.cuts = place.proxy.cuts.total()
         figures.sent, figures.records, figures.commands = place.feeder.sent, place.feeder.records, place.feeder.commands
         figures.stored = await stored_counts(place.site, place.service.name)

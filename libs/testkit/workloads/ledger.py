@@ -49,6 +49,7 @@ class LedgerWorkload(Workload):
     module = "testkit.workloads.ledger"
     paths = (Path(ledger.__file__).parents[1],)
     topics = ledger.TOPICS
+    types = (ledger.ENTRY, ledger.KEY, ledger.POSTED_EVENT, ledger.ADJUST)
 
     def facts(self, seed: int, number: int) -> Sequence[Fact]:
         """An entry; for one that waits, mostly the key that it waits for; now and then an adjustment."""

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from laws.catalogue import EventType
 from laws.topics import AUDIT, Topic
 from testkit.harness import Site
 from testkit.workloads.facts import Fact
@@ -26,6 +27,9 @@ class Workload(ABC):
     """What a process must add to its path to import the module."""
     topics: ClassVar[tuple[Topic, ...]]
     """What it reads and writes, beside the audit topic, to which every service tells its anomalies."""
+
+    types: ClassVar[tuple[EventType, ...]] = ()
+    """Event types of its own, which the catalogue does not know."""
 
     @abstractmethod
     def facts(self, seed: int, number: int) -> Sequence[Fact]:
