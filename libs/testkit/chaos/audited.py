@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 from audit.auditor import Target, audit
 from audit.findings import Report
+from audit.replay import replay
 from spine.service import Service
 from testkit.harness import Site
 from testkit.workloads import Workload
@@ -20,12 +19,9 @@ async def audited(site: Site, workload: Workload, service: Service) -> list[str]
         prefix=site.prefix,
         types=workload.types,
     )
-    reports = [await audit(target)]
-    if importlib.util.find_spec("audit.replay") is not None:
-        from audit.replay import replay  # noqa: PLC0415
-
-        reports.append(await replay(target, service, site.settings(service.name)))
-    return [line for report in reports for line in _lines(report)]
+    checked = await audit(target)
+    refolded = await replay(target, service, site.settings(service.name))
+    return [*_lines(checked), *_lines(refolded.report)]
 
 
 def _lines(report: Report) -> list[str]:
