@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from audit.chain import Cert, Span
+from audit.chain import Cert
 from audit.findings import Book
+from audit.streams import LaneStreams
 from audit.target import Target
-from audit.topic import Fact, Log, LogGoneError, Read, fact_of
+from audit.topic import Fact, LogGoneError, Read, fact_of
 from laws.event_classes import EventClass
 from laws.identity import Identity, pack_event_id
 from laws.reasons import Reason
@@ -46,6 +47,7 @@ FROM parked WHERE lane = $1 ORDER BY lane_seq, i
 """
 
 Key = tuple[int, int, bytes]
+Place = tuple[str, int, int]
 
 
 class Sight(NamedTuple):
@@ -77,34 +79,11 @@ class Taken:
 
     ref: str
     fact: Fact
-    span: Span | None
-    offset: int
-    source: bytes
-    """The stored bytes of an input that is no record."""
+    place: Place | None
+    """(topic id, partition, offset) of what stands on the log."""
+    source: bytes = b""
+    """The stored bytes of what did not come by the log just now."""
     released: bool = False
-
-
-class Stream:
-    """The records of one partition, taken in order."""
-
-    def __init__(self, log: Log, topic: str, partition: int, start: int, stop: int) -> None:
-        self._pieces: AsyncIterator[list[Read]] = log.read(topic, partition, start, stop)
-        self._left: list[Read] = []
-        self._at = 0
-
-    async def take(self, count: int) -> list[Read]:
-        """The next `count` records. Raises LogGoneError where the log has fewer."""
-        taken: list[Read] = []
-        while len(taken) < count:
-            if self._at == len(self._left):
-                try:
-                    self._left, self._at = await anext(self._pieces), 0
-                except StopAsyncIteration:
-                    raise LogGoneError("the log ends before the certificate's range") from None
-            piece = self._left[self._at : self._at + count - len(taken)]
-            taken += piece
-            self._at += len(piece)
-        return taken
 
 
 class InputAudit:
@@ -128,30 +107,21 @@ class InputAudit:
         if not certs:
             return
         await self._load_parked()
-        logs: list[Log] = []
-        streams: dict[tuple[str, int], Stream] = {}
         kept = self._kept(certs)
+        piece: list[tuple[Cert, list[Taken]]] = []
+        size = 0
         try:
-            for (topic, partition), (start, stop) in _extents(certs).items():
-                log = Log(self._target.bus, self._target.prefix)
-                await log.__aenter__()
-                logs.append(log)
-                streams[(topic, partition)] = Stream(log, topic, partition, start, stop)
-            piece: list[tuple[Cert, list[Taken]]] = []
-            size = 0
-            for cert in certs:
-                taken = [await self._records(streams, cert)] if cert.spans else [await anext(kept)]
-                piece.append((cert, taken[0]))
-                size += len(taken[0])
-                if size >= _PIECE:
-                    await self._judge(piece)
-                    piece, size = [], 0
-            await self._judge(piece)
+            async with LaneStreams(certs, self._target) as streams:
+                for cert in certs:
+                    taken = self._records(cert, await streams.records(cert)) if cert.spans else await anext(kept)
+                    piece.append((cert, taken))
+                    size += len(taken)
+                    if size >= _PIECE:
+                        await self._judge(piece)
+                        piece, size = [], 0
         except LogGoneError as gone:
             self._book.find("I1", "LOG_GONE", "log", str(gone), self._lane)
-        finally:
-            for log in logs:
-                await log.__aexit__()
+        await self._judge(piece)
 
     # --- what came in ---
 
@@ -163,13 +133,16 @@ class InputAudit:
             self._parked_sources[(row["lane_seq"], row["source"])] = parked
             self._ever_parked[row["source"]] = parked
 
-    async def _records(self, streams: dict[tuple[str, int], Stream], cert: Cert) -> list[Taken]:
-        taken: list[Taken] = []
-        for span in cert.spans:
-            for read in await streams[(span.topic, span.partition)].take(span.stop - span.start):
-                fact = fact_of(read.value, self._classes)
-                taken.append(Taken(f"{span.topic}/{span.partition}/{read.offset}", fact, span, read.offset, b""))
-        return taken
+    def _records(self, cert: Cert, reads: list[Read]) -> list[Taken]:
+        ids = {span.topic: span.topic_id for span in cert.spans}
+        return [
+            Taken(
+                f"{read.topic}/{read.partition}/{read.offset}",
+                fact_of(read.value, self._classes),
+                (ids[read.topic], read.partition, read.offset),
+            )
+            for read in reads
+        ]
 
     async def _kept(self, certs: list[Cert]) -> AsyncIterator[list[Taken]]:
         """The kept inputs of each certificate that has no range, in order."""
@@ -187,13 +160,15 @@ class InputAudit:
         body = row["body"]
         released = row["name"] == "parked.release"
         inlet = self._ever_parked[body].inlet if released and body in self._ever_parked else row["inlet"]
-        fact = Fact(None, "", b"")
+        fact, place = Fact(None, "", b""), None
         if inlet in ("records", "command"):
             try:
-                fact = fact_of(SOURCE_DECODER.decode(body).value, self._classes)
+                source = SOURCE_DECODER.decode(body)
+                fact = fact_of(source.value, self._classes)
+                place = (source.topic_id, source.partition, source.offset) if source.offset >= 0 else None
             except msgspec.MsgspecError as error:
                 self._book.find("I1", "INPUT_UNREADABLE", f"input {row['ref']}", str(error), cert.lane, cert.lane_seq)
-        return Taken(row["ref"], fact, None, -1, body, released)
+        return Taken(row["ref"], fact, place, body, released)
 
     # --- judging ---
 
@@ -248,12 +223,12 @@ class InputAudit:
 
     def _parked_by(self, cert: Cert, taken: Taken) -> Parked | None:
         """The row by which this very certificate parked the input, or left it parked."""
-        if taken.span is not None:
-            found = self._parked.get((taken.span.topic_id, taken.span.partition, taken.offset))
-            return found if found is not None and found.lane_seq == cert.lane_seq else None
         if taken.released:
             found = self._ever_parked.get(taken.source)
             return found if found is not None and found.released_seq != cert.lane_seq else None
+        if taken.place is not None:
+            found = self._parked.get(taken.place)
+            return found if found is not None and found.lane_seq == cert.lane_seq else None
         return self._parked_sources.get((cert.lane_seq, taken.source))
 
     def _compare(self, cert: Cert, taken: Taken, verdict: Verdict, key: Key | None, known: Sight | None, seen: set[Key]) -> None:
@@ -272,8 +247,8 @@ class InputAudit:
         first = known is not None and self._is_first(cert, taken, known) and key not in seen
         if first and key is not None:
             seen.add(key)
-            if taken.span is not None:
-                place = (taken.span.topic_id, taken.span.partition)
+            if taken.place is not None:
+                place = taken.place[:2]
                 self.first_sights[place] = self.first_sights.get(place, 0) + 1
         if parked is not None:
             if taken.released:
@@ -281,7 +256,7 @@ class InputAudit:
             return {Verdict.PARKED} if parked.reason in _PARKED_NOT_POISON else {Verdict.POISON}
         if taken.released:
             return {Verdict.NEW, Verdict.DUPLICATE, Verdict.MISMATCH}
-        if taken.span is None and cert.inlet != "command":
+        if cert.inlet in ("timer", "answer"):
             return {Verdict.NEW}
         if known is None:
             # Neither in the inbox nor parked: it is lost.
@@ -292,11 +267,8 @@ class InputAudit:
 
     @staticmethod
     def _is_first(cert: Cert, taken: Taken, known: Sight) -> bool:
-        if (known.lane, known.lane_seq) != (cert.lane, cert.lane_seq):
-            return False
-        if taken.span is None:
-            return known.offset is None
-        return (known.topic_id, known.partition, known.offset) == (taken.span.topic_id, taken.span.partition, taken.offset)
+        place = None if known.offset is None else (known.topic_id, known.partition, known.offset)
+        return (known.lane, known.lane_seq) == (cert.lane, cert.lane_seq) and place == taken.place
 
     async def _check_anomalies(self, mismatches: dict[tuple[int, int, bytes, bytes], tuple[Cert, Taken]]) -> None:
         """Every identity that came with more than one hash has an anomaly for each of the others (I5)."""
@@ -308,14 +280,3 @@ class InputAudit:
             cert, taken = mismatches[tuple(row.values())]
             identity = "/".join(map(str, taken.fact.identity or ()))
             self._book.find("I5", "ANOMALY_MISSING", taken.ref, f"{identity} came with another payload hash", cert.lane, cert.lane_seq)
-
-
-def _extents(certs: list[Cert]) -> dict[tuple[str, int], tuple[int, int]]:
-    """First and last offset of each partition that the certificates cover."""
-    extents: dict[tuple[str, int], tuple[int, int]] = {}
-    for cert in certs:
-        for span in cert.spans:
-            place = (span.topic, span.partition)
-            start = extents[place][0] if place in extents else span.start
-            extents[place] = (start, span.stop)
-    return extents

@@ -10,6 +10,7 @@ from laws.partition import partition_for
 from laws.reasons import Reason
 from laws.topics import KeyRecipe
 from laws.verdicts import Verdict
+from spine.db import Db
 from spine.deadline import Deadline
 from spine.faults import TRANSIENT_STORE
 from spine.inputs import Input, Source
@@ -74,15 +75,27 @@ class CommandDoor:
     async def release(self, group: str, lane: int, key: bytes, deadline: Deadline) -> CommandAnswer | None:
         """Release the parked inputs of a key, in their order. None when nothing of the key is parked."""
         spec = next(spec for spec in self._specs.values() if spec.lane == lane and spec.group.name == group)
-        scheduled = self._rt.scheduled[group]
         async with asyncio.timeout(deadline.left), self._rt.pool.acquire() as connection:
-            applied = await self._rt.law.apply(
-                connection,
-                spec,
-                None,
-                lambda locked: scheduled.parked(locked, spec, key),
-                notify=(self._rt.ownership.channel, f"outbox:{spec.lane}"),
-            )
+            try:
+                return await self._release(connection, spec, key, None)
+            except RefusedByStoreError:
+                # One of them is refused still. Those before it need not wait for it; it, and what is behind it, stays parked.
+                last = None
+                try:
+                    while (answer := await self._release(connection, spec, key, 1)) is not None and answer.is_new:
+                        last = answer
+                except RefusedByStoreError as error:
+                    return CommandAnswer(Verdict.POISON, 0, b"", f"{Reason.STORE_REFUSED}: {error.detail}")
+                return answer or last
+
+    async def _release(self, connection: Db, spec: LaneSpec, key: bytes, limit: int | None) -> CommandAnswer | None:
+        scheduled = self._rt.scheduled[spec.group.name]
+
+        async def parked(locked: Db) -> Sequence[Input]:
+            return (await scheduled.parked(locked, spec, key))[:limit]
+
+        notify = (self._rt.ownership.channel, f"outbox:{spec.lane}")
+        applied = await self._rt.law.apply(connection, spec, None, parked, notify=notify)
         return applied.answers[-1] if applied else None
 
     async def _drain(self, spec: LaneSpec) -> None:

@@ -30,17 +30,21 @@ async def ensure_role(operator: asyncpg.Connection, service: Service, password: 
     await operator.execute(f"ALTER ROLE {role} SET search_path = {role}")
 
 
-async def upgrade(operator_dsn: str, service: Service) -> None:
-    """Bring the service's schema to its newest version and write its lanes. Idempotent."""
+async def upgrade(operator_dsn: str, service: Service, schema: str = "") -> None:
+    """Bring the service's schema to its newest version and write its lanes. Idempotent.
+
+    `schema` names another one, whose role has the same name: a shadow, to replay on.
+    """
+    schema = schema or service.name
     engine = create_async_engine(_sqlalchemy_url(operator_dsn))
     try:
         async with engine.begin() as connection:
-            await connection.run_sync(_upgrade, service)
+            await connection.run_sync(_upgrade, service, schema)
     finally:
         await engine.dispose()
     operator = await asyncpg.connect(operator_dsn)
     try:
-        await _write_lanes(operator, service.name, lane_specs(service))
+        await _write_lanes(operator, schema, lane_specs(service))
     finally:
         await operator.close()
 
@@ -49,24 +53,23 @@ def _sqlalchemy_url(dsn: str) -> str:
     return "postgresql+asyncpg://" + dsn.split("://", 1)[1]
 
 
-def _upgrade(connection: Connection, service: Service) -> None:
-    schema = quote(service.name)
-    connection.exec_driver_sql(f"SET LOCAL search_path = {schema}")
+def _upgrade(connection: Connection, service: Service, schema: str) -> None:
+    connection.exec_driver_sql(f"SET LOCAL search_path = {quote(schema)}")
     config = Config()
     config.set_main_option("script_location", str(_SPINE))
     config.set_main_option("path_separator", "newline")
     config.set_main_option("version_locations", f"{_SPINE / 'versions'}\n{service.migrations}")
-    config.attributes.update(connection=connection, schema=service.name, role=service.name)
+    config.attributes.update(connection=connection, schema=schema, role=schema)
     command.upgrade(config, "heads")
     for table in service.tables:
-        _grant(connection, schema, service, table)
+        _grant(connection, quote(schema), table)
 
 
-def _grant(connection: Connection, schema: str, service: Service, table: Any) -> None:
-    role = quote(service.name)
-    connection.exec_driver_sql(f"GRANT SELECT, INSERT ON {schema}.{quote(table.name)} TO {role}")
+def _grant(connection: Connection, schema: str, table: Any) -> None:
+    # A schema and its role have one name.
+    connection.exec_driver_sql(f"GRANT SELECT, INSERT ON {schema}.{quote(table.name)} TO {schema}")
     if table.mode is not Mode.APPEND:
-        connection.exec_driver_sql(f"GRANT UPDATE ON {schema}.{quote(table.name)} TO {role}")
+        connection.exec_driver_sql(f"GRANT UPDATE ON {schema}.{quote(table.name)} TO {schema}")
 
 
 async def _write_lanes(operator: asyncpg.Connection, schema: str, specs: tuple[LaneSpec, ...]) -> None:

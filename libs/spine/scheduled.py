@@ -13,7 +13,7 @@ from spine.service import Answer, Cause, Due, LaneGroup, Task, Timer
 
 _ENCODER = msgspec.msgpack.Encoder()
 _CALL = msgspec.msgpack.Decoder(tuple[Cause, bytes])
-_ANSWER = msgspec.msgpack.Decoder(Answer)
+ANSWER_DECODER = msgspec.msgpack.Decoder(Answer)
 
 
 class FiredTimer(msgspec.Struct, frozen=True, array_like=True):
@@ -26,7 +26,7 @@ class FiredTimer(msgspec.Struct, frozen=True, array_like=True):
     source: Source
 
 
-_FIRED = msgspec.msgpack.Decoder(FiredTimer)
+FIRED_DECODER = msgspec.msgpack.Decoder(FiredTimer)
 
 
 def encode_call(cause: Cause, request: bytes) -> bytes:
@@ -105,9 +105,9 @@ class Scheduled:
         body = bytes(row["source"])
         inlet = Inlet(row["inlet"])
         if inlet is Inlet.TIMER:
-            item = self.fired(_FIRED.decode(body), settles=False)
+            item = self.fired(FIRED_DECODER.decode(body), settles=False)
         elif inlet is Inlet.ANSWER:
-            item = self.answer(row["name"], _ANSWER.decode(body), settles=False)
+            item = self.answer(row["name"], ANSWER_DECODER.decode(body), settles=False)
         else:
             item = self._decoder.again(SOURCE_DECODER.decode(body))
         item.inlet = Inlet.COMMAND
