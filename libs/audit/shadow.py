@@ -46,6 +46,7 @@ async def shadow_of(operator_dsn: str, service: Service) -> AsyncIterator[Shadow
             # One part for every run: nothing is dropped from a shadow but the whole of it.
             await operator.execute(f"CREATE TABLE {role}.inbox_all PARTITION OF {role}.inbox DEFAULT")
             await operator.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA {role} TO {role}")
+            await operator.execute(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA {role} TO {role}")
             await operator.execute(f"GRANT USAGE ON SCHEMA {original} TO {role}")
             await operator.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {original} TO {role}")
         yield Shadow(name, service.name, _login(operator_dsn, name, password))
@@ -72,6 +73,7 @@ async def copy_registry(store: Db, shadow: Shadow) -> dict[str, int]:
     """The original's provenance and runs, under their numbers, all open; {run: number}."""
     original = quote(shadow.original)
     await store.execute(f"INSERT INTO provenance OVERRIDING SYSTEM VALUE SELECT * FROM {original}.provenance")
+    await store.execute("SELECT setval(pg_get_serial_sequence('provenance', 'provenance_id'), max(provenance_id)) FROM provenance")
     await store.execute(f"INSERT INTO run SELECT run_no, platform_run_id, 'OPEN' FROM {original}.run")
     return {row["platform_run_id"]: row["run_no"] for row in await store.fetch("SELECT platform_run_id, run_no FROM run")}
 

@@ -6,13 +6,15 @@ from typing import Annotated
 
 import typer
 
-from cli import chaos, parked, runs, topics
+from cli import chaos, history, parked, runs, topics
 from testkit import engines
 from testkit.run.options import RunOptions
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(topics.app, name="topics", help="The catalogue's topics on a cluster.")
 app.add_typer(runs.app, name="runs", help="Runs in a service's registry.")
+app.command("audit")(history.audit_command)
+app.command("replay")(history.replay_command)
 app.add_typer(parked.app, name="parked", help="Parked keys of a service.")
 app.command()(chaos.chaos)
 

@@ -17,9 +17,10 @@ from spine.inputs import Input, Source
 from spine.lanes import LaneSpec, group_topics, lane_specs
 from spine.outcome import CommandAnswer, RefusedByStoreError, UnknownCommitError
 from spine.runtime import Runtime
+from spine.scheduled import Scheduled
 from spine.service import Command
 from spine.steps import Step, reached
-from spine.transaction import was_committed
+from spine.transaction import Law, was_committed
 
 _log = structlog.get_logger(__name__)
 
@@ -75,28 +76,9 @@ class CommandDoor:
     async def release(self, group: str, lane: int, key: bytes, deadline: Deadline) -> CommandAnswer | None:
         """Release the parked inputs of a key, in their order. None when nothing of the key is parked."""
         spec = next(spec for spec in self._specs.values() if spec.lane == lane and spec.group.name == group)
-        async with asyncio.timeout(deadline.left), self._rt.pool.acquire() as connection:
-            try:
-                return await self._release(connection, spec, key, None)
-            except RefusedByStoreError:
-                # One of them is refused still. Those before it need not wait for it; it, and what is behind it, stays parked.
-                last = None
-                try:
-                    while (answer := await self._release(connection, spec, key, 1)) is not None and answer.is_new:
-                        last = answer
-                except RefusedByStoreError as error:
-                    return CommandAnswer(Verdict.POISON, 0, b"", f"{Reason.STORE_REFUSED}: {error.detail}")
-                return answer or last
-
-    async def _release(self, connection: Db, spec: LaneSpec, key: bytes, limit: int | None) -> CommandAnswer | None:
-        scheduled = self._rt.scheduled[spec.group.name]
-
-        async def parked(locked: Db) -> Sequence[Input]:
-            return (await scheduled.parked(locked, spec, key))[:limit]
-
         notify = (self._rt.ownership.channel, f"outbox:{spec.lane}")
-        applied = await self._rt.law.apply(connection, spec, None, parked, notify=notify)
-        return applied.answers[-1] if applied else None
+        async with asyncio.timeout(deadline.left), self._rt.pool.acquire() as connection:
+            return await release_parked(self._rt.law, connection, spec, self._rt.scheduled[group], key, notify)
 
     async def _drain(self, spec: LaneSpec) -> None:
         while waiting := self._waiting.get(spec.lane):
@@ -148,3 +130,30 @@ class CommandDoor:
             if not new_for_sure:
                 return list(applied.answers)
             return [answer._replace(verdict=Verdict.NEW) if answer.verdict is Verdict.DUPLICATE else answer for answer in applied.answers]
+
+
+async def release_parked(
+    law: Law, connection: Db, spec: LaneSpec, scheduled: Scheduled, key: bytes, notify: tuple[str, str] | None = None
+) -> CommandAnswer | None:
+    """Apply a key's parked inputs in their order, until one is poison again; the newest answer, None where nothing is parked."""
+
+    async def some(limit: int | None) -> CommandAnswer | None:
+        async def parked(locked: Db) -> Sequence[Input]:
+            return (await scheduled.parked(locked, spec, key))[:limit]
+
+        applied = await law.apply(connection, spec, None, parked, notify=notify)
+        return applied.answers[-1] if applied else None
+
+    try:
+        return await some(None)
+    except RefusedByStoreError:
+        pass  # one of them is refused still: those before it need not wait for it; it, and what is behind it, stays parked
+    last = None
+    try:
+        while (answer := await some(1)) is not None:
+            last = answer
+            if not answer.is_new:
+                break
+    except RefusedByStoreError as error:
+        return CommandAnswer(Verdict.POISON, 0, b"", f"{Reason.STORE_REFUSED}: {error.detail}")
+    return last

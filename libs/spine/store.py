@@ -64,7 +64,7 @@ SELECT provenance_id FROM known UNION ALL SELECT provenance_id FROM added
 """
 
 
-async def provenance_number(pool: asyncpg.Pool, provenance: Provenance) -> int:
+async def provenance_number(pool: asyncpg.Pool | Db, provenance: Provenance) -> int:
     """The number under which rows carry this provenance."""
     number = await pool.fetchval(_PROVENANCE, *provenance)
     if number is None:

@@ -12,9 +12,12 @@ from spine.settings import Settings
 _HERE = Path(__file__).parent
 
 
-def build(settings: Settings) -> Service:
-    """The service with its pinned guardrail pack. Raises what `load_pack` raises for a pack that is not lawful."""
-    pack, content = load_pack(_HERE / "packs" / "guardrails_v1.yaml")
+PACK = _HERE / "packs" / "guardrails_v1.yaml"
+
+
+def build(settings: Settings, pack_file: Path = PACK) -> Service:
+    """The service with its pinned guardrail pack; a replay may try another. Raises what `load_pack` raises for one that is not lawful."""
+    pack, content = load_pack(pack_file)
     fabric = Fabric(pack)
     return Service(
         name="decision_fabric",
