@@ -27,6 +27,8 @@ _TAKEN = frozenset({200, 201, 202})
 _CONTESTED = _TAKEN | {409}
 # Nothing is known to be kept: the same command is sent again. 404 is about a subject that is not known yet.
 _AGAIN = frozenset({404, 503})
+# No lawful answer, and told as a surprise; a caller who got it sends the same command again all the same.
+_BROKEN = 500
 
 
 class Feeder:
@@ -43,7 +45,7 @@ class Feeder:
         self.sent: Counter[str] = Counter()
         self.records = 0
         self.commands = 0
-        self.surprises: list[str] = []
+        self.surprises: dict[tuple[str, int], str] = {}
 
     async def start(self) -> None:
         """Connect."""
@@ -87,12 +89,20 @@ class Feeder:
         body = json.dumps(ask.payload).encode()
         deadline = Deadline(_ASK_SECONDS)
         async with self._slots:
-            while (answer := await self._post(ask.path, body, headers))[0] in _AGAIN:
+            while (answer := await self._post(ask.path, body, headers))[0] in _AGAIN or answer[0] == _BROKEN:
+                if answer[0] == _BROKEN:
+                    self._surprise(ask, *answer)
                 deadline.check(f"{ask.event_type.name} {ask.event_id} to be taken (the last answer was {answer})")
                 await asyncio.sleep(_PAUSE)
         status, said = answer
         if status not in (_CONTESTED if contested else _TAKEN):
-            self.surprises.append(f"ANSWER {ask.event_type.name} {ask.event_id} was answered {status} {said}")
+            self._surprise(ask, status, said)
+
+    def _surprise(self, ask: Ask, status: int, said: str) -> None:
+        # One of each kind: a store that is down for seconds answers hundreds of callers alike.
+        self.surprises.setdefault(
+            (ask.event_type.name, status), f"ANSWER {ask.event_type.name} {ask.event_id} was answered {status} {said}"
+        )
 
     async def _post(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, str]:
         ports = self._ports()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from spine.deadline import Deadline
 from spine.service import Service
+from testkit.chaos.audited import audited
 from testkit.chaos.commit_proxy import CommitProxy
 from testkit.chaos.feeder import Feeder
 from testkit.chaos.quiet import until_quiet
@@ -64,6 +65,10 @@ class Ground:
         async with asyncio.timeout(deadline.left):
             await self.feeder.settled()
         await until_quiet(self.site, self.service, deadline)
+
+    async def audited(self) -> list[str]:
+        """What the auditor finds now; only of a place that is quiet."""
+        return await audited(self.site, self.workload, self.service)
 
     async def end(self) -> None:
         """SIGTERM to every worker; each drains and ends well. Raises RuntimeError for one that did not."""

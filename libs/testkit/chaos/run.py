@@ -11,7 +11,6 @@ from pathlib import Path
 
 from spine.deadline import Deadline, DeadlineExceededError
 from spine.steps import Step
-from testkit.chaos.audited import audited
 from testkit.chaos.clock import clock_jump
 from testkit.chaos.engine_room import EngineRoom
 from testkit.chaos.figures import Figures, stored_counts
@@ -38,10 +37,11 @@ _TELL_SECONDS = 1.0
 class Run:
     """One service's run; `slots` workers live side by side."""
 
-    def __init__(self, place: Ground, room: EngineRoom, moves: Sequence[Move], pieces: Sequence[Piece], seed: int) -> None:
+    def __init__(self, place: Ground, room: EngineRoom, moves: Sequence[Move], pieces: Sequence[Piece], seed: int, tries: int = 1) -> None:
         self._place = place
         self._room = room
         self._moves = list(reversed(moves))
+        self._tries = {step: tries for step in Step}
         share = -(-len(pieces) // (len(moves) * _BLOCKS_A_MOVE))
         self._blocks = [pieces[start : start + share] for start in range(0, len(pieces), share)]
         self._beside: set[asyncio.Task[None]] = set()
@@ -49,7 +49,10 @@ class Run:
         self.findings: list[str] = []
 
     async def play(self, slots: int) -> None:
-        """All moves, then workers without a fate until everything is quiet; all of them end well."""
+        """All moves, then workers without a fate until everything is quiet; all of them end well.
+
+        Raises DeadlineExceededError or TimeoutError with what is left to do.
+        """
         async with asyncio.TaskGroup() as group:
             feeding = group.create_task(self._feed())
             lives = [group.create_task(self._slot()) for _ in range(slots)]
@@ -63,7 +66,14 @@ class Run:
             await self._place.feeder.feed(self._blocks.pop(0))
         await self._place.settle()
         await self._place.end()
-        self.findings += self._place.feeder.surprises
+        self.findings += self._place.feeder.surprises.values()
+        await self._count()
+
+    async def _count(self) -> None:
+        place, figures = self._place, self.figures
+        figures.cuts = place.proxy.cuts.total()
+        figures.sent, figures.records, figures.commands = place.feeder.sent, place.feeder.records, place.feeder.commands
+        figures.stored = await stored_counts(place.site, place.service.name)
 
     async def _feed(self) -> None:
         while self._blocks:
@@ -125,8 +135,11 @@ class Run:
         await self._spend_until(worker.ended, worker)
         if worker.code == -signal.SIGKILL:
             self.figures.kills_at[step] += 1
-        else:
-            await self._kill(worker)
+            return
+        await self._kill(worker)
+        self._tries[step] -= 1
+        if self._tries[step] > 0:
+            self._moves.insert(0, Move(Kind.KILL_AT, step=step, nth=1))
 
     async def _sleep_past_lease(self, worker: Forked) -> None:
         """A worker that is stopped, or is now, wakes up when another has its lanes."""
@@ -192,15 +205,10 @@ async def run_service(
     async with ground(room.endpoints, server, workload, folder, seed) as place:
         moves = schedule(seed, kills, reachable(place.service))
         run = Run(place, room, moves, stream(workload, seed, _SUBJECTS_A_BLOCK * _BLOCKS_A_MOVE * len(moves)), seed)
-        figures = run.figures
         try:
             await run.play(slots)
+            run.findings += await place.audited()
         except (DeadlineExceededError, TimeoutError, RuntimeError) as error:
             run.findings.append(f"UNREST {type(error).__name__}: {error}")
-        else:
-            run.findings += await audited(place.site, workload, place.service)
-        figures.cuts = place.proxy.cuts.total()
-        figures.sent, figures.records, figures.commands = place.feeder.sent, place.feeder.records, place.feeder.commands
-        figures.stored = await stored_counts(place.site, place.service.name)
-        figures.seconds = time.monotonic() - began
-        return figures, run.findings
+        run.figures.seconds = time.monotonic() - began
+        return run.figures, run.findings
