@@ -37,12 +37,12 @@ class RecordedLaw(Law):
         self._known_runs = runs
         self._others = others
 
-    def versions_of(self, spec: LaneSpec, lane_seq: int, table: Table[Any], found: list[Versioned]) -> list[Versioned]:
+    def versions_of(self, spec: LaneSpec, table: Table[Any], keys: Sequence[tuple[Any, ...]], found: list[Versioned]) -> list[Versioned]:
         """This lane's rows as they were folded; other lanes' as they were recorded."""
         if table.mode is not Mode.SHARED:
             return found
         own = [versioned for versioned in found if versioned.lane == spec.lane]
-        return own + [version for (name, _), versions in self._others.items() if name == table.name for version in versions]
+        return own + [version for key in keys for version in self._others.get((table.name, key), ())]
 
     async def run_numbers(self, connection: Db, names: set[str]) -> dict[str, int]:
         """The runs that were registered then."""

@@ -1,5 +1,6 @@
 """Reads partitions of a topic with a consumer of its own, from outside every service."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
@@ -48,6 +49,8 @@ class Log:
         # The client has one fetch under way at a time: one that is held back at the end of a partition holds up the next partition.
         self._consumer = make_consumer(self._bus, fetch_wait_ms=5)
         await self._consumer.start()
+        # The client's own tasks must have begun: one that is cancelled before that lets its cancellation out of stop().
+        await asyncio.sleep(0)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -110,8 +110,8 @@ class Law:
         reached(Step.COMMITTED)
         return turn.applied()
 
-    def versions_of(self, spec: LaneSpec, lane_seq: int, table: Table[Any], found: list[Versioned]) -> list[Versioned]:
-        """The rows that handlers may read of a table; those in the store, as they stand."""
+    def versions_of(self, spec: LaneSpec, table: Table[Any], keys: Sequence[tuple[Any, ...]], found: list[Versioned]) -> list[Versioned]:
+        """The rows of `keys` that handlers may read of a table; those in the store, as they stand."""
         return found
 
     async def run_numbers(self, connection: Db, names: set[str]) -> dict[str, int]:
@@ -318,7 +318,7 @@ class _Apply:
             columns = list(zip(*(table.key_to_sql(key) for key in keys), strict=True))
             found = await self._connection.fetch(sql.read_rows(table), *columns)
             rows = [Versioned(table.from_sql(row), row["lane"], row["lane_seq"]) for row in found]
-            turn.load(table, keys, self._law.versions_of(self._spec, self.lane_seq, table, rows))
+            turn.load(table, keys, self._law.versions_of(self._spec, table, keys, rows))
         if not waits:
             return
         ordered = sorted(waits, key=lambda read: (read.kind, read.key))

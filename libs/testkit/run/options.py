@@ -17,6 +17,8 @@ class RunOptions:
     """SIGKILLs of a decision-fabric process, spread evenly over the stream."""
     workers: int = 2
     """Processes of the decision fabric."""
+    replay_all: bool = False
+    """Replay every lane of every service at the end, not one of each."""
     runs: Path = Path("runs")
     quiet: bool = False
     """One line now and then instead of a live table."""

@@ -19,6 +19,7 @@ from testkit.run.observe import Observer, Sample
 from testkit.run.options import RunOptions
 from testkit.run.people import People
 from testkit.run.platform import SERVICES, Platform, new_run, raise_platform
+from testkit.run.proofs import prove
 from testkit.run.quiesce import Quiescence
 from testkit.run.reconcile import Bus, Reconciliation, read_bus, reconcile
 from testkit.run.report import write_report
@@ -202,6 +203,8 @@ async def run(options: RunOptions) -> bool:
         loop.add_signal_handler(signal.SIGTERM, current.interrupted.set)
         try:
             reconciliation, bus = await current.play()
+            screen.say("auditing every certificate, and replaying on shadows")
+            await prove(platform, reconciliation, options, screen.say)
             await _certificates(platform, folder)
         finally:
             await platform.stop()
