@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli import chaos, history, parked, runs, topics
+from cli import chaos, handovers, history, parked, runs, topics
 from testkit import engines
 from testkit.run.options import RunOptions
 
@@ -16,6 +16,7 @@ app.add_typer(runs.app, name="runs", help="Runs in a service's registry.")
 app.command("audit")(history.audit_command)
 app.command("replay")(history.replay_command)
 app.add_typer(parked.app, name="parked", help="Parked keys of a service.")
+app.command()(handovers.handovers)
 app.command()(chaos.chaos)
 
 
@@ -26,13 +27,19 @@ def run(
     rate: Annotated[float, typer.Option(min=0, help="bodies a second; 0 sends as fast as answers come")] = 0.0,
     kills: Annotated[int, typer.Option(min=0, max=50, help="SIGKILLs of a decision-fabric process")] = 1,
     workers: Annotated[int, typer.Option(min=1, max=6, help="decision-fabric processes")] = 2,
+    replay_all: Annotated[
+        bool, typer.Option("--replay-all", help="at the end replay every lane of every service, not one of each")
+    ] = False,
     quiet: Annotated[bool, typer.Option(help="lines instead of a live table")] = False,
 ) -> None:
     """The whole platform on real engines: a world through it, a kill half way, a reconciled verdict."""
     # Imported here: matplotlib takes a second that the other commands need not wait.
     from testkit.run.run import run as run_platform  # noqa: PLC0415
 
-    options = RunOptions(size=size, seed=seed, rate=rate, kills=kills, workers=workers, quiet=quiet, runs=Path("runs"))
+    runs_folder = Path("runs")
+    options = RunOptions(
+        size=size, seed=seed, rate=rate, kills=kills, workers=workers, replay_all=replay_all, quiet=quiet, runs=runs_folder
+    )
     if not asyncio.run(run_platform(options)):
         raise typer.Exit(1)
 

@@ -1,5 +1,6 @@
 """Reads the topics of one lane: strict continuity, one re-seek for a hole, never a guess (runtime.md, What broke 2; Rules)."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -31,8 +32,9 @@ class Fetched(NamedTuple):
 class Intake:
     """The consumer of one lane."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, positions: list[Position], prefix: str) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, positions: list[Position], prefix: str, reseeking: Callable[[str], None]) -> None:
         self._consumer = consumer
+        self._reseeking = reseeking
         self._order = [position.topic.name for position in positions]
         self._positions = {position.topic.name: position for position in positions}
         self._partitions = {position.topic.name: TopicPartition(prefix + position.topic.name, position.partition) for position in positions}
@@ -69,8 +71,10 @@ class Intake:
         for record in records:
             expected = self._next[name]
             if record.offset != expected:
+                found = f"{name}/{record.partition}: offset {record.offset} came where {expected} was due"
                 if name in self._reseeked:
-                    raise BusError(Reason.GAP, f"{name}/{record.partition}: offset {record.offset} came where {expected} was due")
+                    raise BusError(Reason.GAP, found)
+                self._reseeking(found)
                 # The client's own trouble (a fetch that raced an assignment) goes away with a second read; a real hole does not.
                 self._reseeked.add(name)
                 self._consumer.seek(self._partitions[name], expected)

@@ -15,6 +15,7 @@ from spine.bus import BusError, TopicIdentity, make_consumer
 from spine.db import Db
 from spine.deadline import Deadline
 from spine.faults import TRANSIENT
+from spine.handovers import HandoverEvent
 from spine.inputs import Inlet, Input, Poison
 from spine.intake import Intake, Position, check_identity, start_offset
 from spine.lanes import LaneSpec, group_topics
@@ -79,6 +80,9 @@ class LaneWorker:
         self._answers: list[tuple[str, Answer]] = []
         self._wake = asyncio.Event()
         self._draining = asyncio.Event()
+        self._claimed_at = time.monotonic()
+        self._drained_from = 0.0
+        self.drained_in: float | None = None
         self._intake: Intake | None = None
         self._positions: list[Position] = []
         self._identity_at = 0.0
@@ -104,12 +108,13 @@ class LaneWorker:
             if consumer is not None:
                 await consumer.start()
                 self._positions = await self._patiently(lambda: self._stand(consumer), "read the lane's positions")
-                self._intake = Intake(consumer, self._positions, self._rt.settings.topic_prefix)
+                self._intake = Intake(consumer, self._positions, self._rt.settings.topic_prefix, self._reseeking)
                 self._intake.start()
                 helpers += [group.create_task(self._read()), group.create_task(self._advise())]
             if self.spec.group.tasks:
                 helpers.append(group.create_task(self.tasks.run()))
             self.ready = True
+            self._note(HandoverEvent.READY, seconds=time.monotonic() - self._claimed_at)
             try:
                 await self._apply_until_drained()
                 await self._finish()
@@ -121,6 +126,8 @@ class LaneWorker:
 
     def drain(self) -> None:
         """Take in nothing more, finish what is in hand, publish it, and return from `run`."""
+        if not self._draining.is_set():
+            self._drained_from = time.monotonic()
         self._draining.set()
         self._wake.set()
 
@@ -138,7 +145,14 @@ class LaneWorker:
         await self._apply_answers()
         await self.publisher.empty()
         await self._advise_once()
+        self.drained_in = time.monotonic() - self._drained_from
         reached(Step.DRAINED)
+
+    def _note(self, event: HandoverEvent, reason: str = "", *, seconds: float | None = None) -> None:
+        self._rt.ownership.handovers.note(event, self.spec.lane, self.claim.epoch, reason, seconds=seconds)
+
+    def _reseeking(self, found: str) -> None:
+        self._note(HandoverEvent.RESEEK, found)
 
     # --- where the lane stands ---
 
@@ -169,6 +183,7 @@ class LaneWorker:
             await connection.execute(
                 _BEGIN_POSITION, self.spec.lane, *self._fence, name, self.spec.home, now.cluster_id, now.topic_id, offset
             )
+        self._note(HandoverEvent.BEGAN, f"{name}/{self.spec.home} at offset {offset}")
         return Position(topic, self.spec.home, now, offset)
 
     async def _identities(self) -> dict[str, TopicIdentity]:
@@ -255,6 +270,7 @@ class LaneWorker:
         self._discontinuities += 1
         if self._intake is None or self._discontinuities > 1:
             raise BusError(Reason.GAP, str(error))
+        self._reseeking(str(error))
         rows = await self._patiently(lambda: self._rt.pool.fetch(_POSITIONS, self.spec.lane), "read the lane's positions")
         self._intake.rewind({row["topic"]: row["next_offset"] for row in rows})
         while not self._batches.empty():

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import asyncpg
 
+from spine.handovers import Handovers
 from spine.steps import Step, reached
 
 # Everything here goes by the database's clock; a worker's own clock only tells it when to stop in time.
@@ -26,28 +27,54 @@ SELECT array(SELECT lane FROM kept) AS kept,
 
 _CLAIM = """
 WITH free AS (
-    SELECT l.lane FROM lane_lease l JOIN lane USING (lane)
+    SELECT l.lane, l.owner, l.until FROM lane_lease l JOIN lane USING (lane)
     WHERE l.until <= now() AND lane.stopped_reason IS NULL
     ORDER BY l.until, l.lane LIMIT $2
     FOR UPDATE OF l SKIP LOCKED
 )
 UPDATE lane_lease SET owner = $1, until = now() + make_interval(secs => $3)
 FROM free WHERE lane_lease.lane = free.lane
-RETURNING lane_lease.lane
+RETURNING lane_lease.lane, free.owner, free.until
 """
 
 # The row lock waits for a dead owner's open batch: it is either in, and seen, or fenced.
+# The gap is measured after that wait, and from the end of the lease or the release: when a dead owner died, the database can't know.
 _FENCE = """
-UPDATE lane SET epoch = epoch + 1, token = g.token
-FROM unnest($1::int[], $2::bytea[]) AS g(lane, token) WHERE lane.lane = g.lane
-RETURNING lane.lane, lane.epoch, lane.published_seq
+WITH fenced AS (
+    UPDATE lane SET epoch = epoch + 1, token = g.token
+    FROM unnest($1::int[], $2::bytea[], $3::text[], $4::timestamptz[]) AS g(lane, token, owner, until) WHERE lane.lane = g.lane
+    RETURNING lane.lane, lane.epoch, lane.published_seq, g.owner, g.until
+), told AS (
+    INSERT INTO handover (lane, epoch, event, worker_id, reason, duration_ms)
+    SELECT lane, epoch, 'CLAIMED', $5,
+           CASE WHEN NOT isfinite(until) THEN 'no worker owned it before'
+                ELSE coalesce('the lease of ' || owner || ' was over', 'it was released') END,
+           CASE WHEN isfinite(until) THEN round(extract(epoch FROM clock_timestamp() - until) * 1000)::bigint END
+    FROM fenced
+)
+SELECT lane, epoch, published_seq FROM fenced
 """
 
-_RELEASE = "UPDATE lane_lease SET owner = NULL, until = '-infinity' WHERE lane = $1 AND owner = $2"
+# The lease ends now, so that the next claim knows how long the lane had no owner; a claim that begins after the commit finds it over.
+_RELEASE = """
+WITH freed AS (
+    UPDATE lane_lease SET owner = NULL, until = now() WHERE lane = $1 AND owner = $2 RETURNING lane
+)
+INSERT INTO handover (lane, epoch, event, worker_id, reason, duration_ms)
+SELECT freed.lane, $3, told.event, $2, '', told.duration_ms
+FROM freed, (VALUES (1, 'DRAINED', $4::bigint), (2, 'RELEASED', NULL)) AS told(ord, event, duration_ms)
+WHERE told.event = 'RELEASED' OR told.duration_ms IS NOT NULL
+ORDER BY told.ord
+"""
 
 _LEAVE = "DELETE FROM worker WHERE worker_id = $1"
 
-_STOP = "UPDATE lane SET stopped_reason = $4 WHERE lane = $1 AND epoch = $2 AND token = $3"
+_STOP = """
+WITH stopped AS (
+    UPDATE lane SET stopped_reason = $4 WHERE lane = $1 AND epoch = $2 AND token = $3 RETURNING lane
+)
+INSERT INTO handover (lane, epoch, event, worker_id, reason) SELECT lane, $2, 'STOPPED', $5, $4 FROM stopped
+"""
 
 
 class Claim(NamedTuple):
@@ -77,6 +104,7 @@ class Ownership:
         self._address = address
         self._channel = channel
         self._lease = lease
+        self.handovers = Handovers(pool, worker_id)
 
     @property
     def channel(self) -> str:
@@ -97,21 +125,23 @@ class Ownership:
     async def claim(self, count: int) -> list[Claim]:
         """Up to `count` lanes whose lease is over, each under a new epoch and a fresh token."""
         async with self._pool.acquire() as connection, connection.transaction():
-            rows = await connection.fetch(_CLAIM, self._worker_id, count, self._lease)
-            lanes = sorted(row["lane"] for row in rows)
-            if not lanes:
+            taken = sorted(await connection.fetch(_CLAIM, self._worker_id, count, self._lease), key=lambda row: int(row["lane"]))
+            if not taken:
                 return []
             reached(Step.LEASE_TAKEN)
+            lanes = [row["lane"] for row in taken]
             tokens = [secrets.token_bytes(16) for _ in lanes]
-            fenced = await connection.fetch(_FENCE, lanes, tokens)
+            owners, ends = [row["owner"] for row in taken], [row["until"] for row in taken]
+            fenced = await connection.fetch(_FENCE, lanes, tokens, owners, ends, self._worker_id)
         reached(Step.CLAIMED)
         token_of = dict(zip(lanes, tokens, strict=True))
         return [Claim(row["lane"], row["epoch"], token_of[row["lane"]], row["published_seq"]) for row in fenced]
 
-    async def release(self, lane: int) -> None:
-        """Give a lane back at once and tell the others."""
+    async def release(self, claim: Claim, drained_in: float | None) -> None:
+        """Give a lane back at once and tell the others. `drained_in`: seconds that draining took, None for a lane that was not drained."""
+        drained_ms = None if drained_in is None else round(drained_in * 1000)
         async with self._pool.acquire() as connection:
-            await connection.execute(_RELEASE, lane, self._worker_id)
+            await connection.execute(_RELEASE, claim.lane, self._worker_id, claim.epoch, drained_ms)
             reached(Step.RELEASED)
             await connection.execute("SELECT pg_notify($1, 'lane')", self._channel)
 
@@ -126,5 +156,5 @@ class Ownership:
 
     async def stop(self, claim: Claim, reason: str) -> None:
         """Bar a lane from every worker until an operator clears the reason."""
-        await self._pool.execute(_STOP, claim.lane, claim.epoch, claim.token, reason)
+        await self._pool.execute(_STOP, claim.lane, claim.epoch, claim.token, reason, self._worker_id)
         reached(Step.STOPPED)

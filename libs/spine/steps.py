@@ -48,6 +48,7 @@ class Step(StrEnum):
     DRAINED = "DRAINED"
     RELEASED = "RELEASED"
     STOPPED = "STOPPED"
+    RECORDED = "RECORDED"
     LEFT = "LEFT"
 
 

@@ -23,7 +23,8 @@ from spine.commands import CommandDoor
 from spine.deadline import Deadline
 from spine.emission import Emitter
 from spine.fault_injection import install_faults
-from spine.faults import TRANSIENT
+from spine.faults import TRANSIENT, TRANSIENT_STORE
+from spine.handovers import HandoverEvent, Handovers
 from spine.inputs import Decoder
 from spine.lane_worker import LaneWorker, new_worker_id
 from spine.lanes import lane_specs
@@ -45,6 +46,8 @@ _log = structlog.get_logger(__name__)
 _BEATS_PER_LEASE = 4
 # A lane is stopped this share of the lease before its end: what is in flight must be over when another may claim.
 _SAFETY = 0.2
+# What became of the lanes is told until this long after the last of them is gone: a store that is away must not keep a process from ending.
+_LAST_WORDS = 1.0
 
 
 def bundle_id(service: Service) -> str:
@@ -62,6 +65,8 @@ class Worker:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._standing: Standing | None = None
         self._good_until = 0.0
+        self._renewal_missed = False
+        self._given_up: set[int] = set()
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._handing_over: asyncio.Task[None] | None = None
@@ -122,6 +127,7 @@ class Worker:
         """Own lanes until `stop`; then drain within the drain budget, release, and leave."""
         watchdog = asyncio.create_task(self._watch_lease())
         listener = asyncio.create_task(self._listen())
+        recorder = asyncio.create_task(self._handovers.run())
         joined = False
         try:
             while not self._stopping.is_set():
@@ -140,6 +146,7 @@ class Worker:
         finally:
             watchdog.cancel()
             listener.cancel()
+            await self._handovers.close(recorder, Deadline(_LAST_WORDS))
 
     async def _pause(self) -> None:
         self._changed.clear()
@@ -156,11 +163,19 @@ class Worker:
 
     async def _beat(self) -> None:
         mine = sorted(self._lanes)
-        self._standing, self._good_until = await self._rt.ownership.renew(mine)
+        try:
+            self._standing, self._good_until = await self._rt.ownership.renew(mine)
+        except TRANSIENT_STORE as error:
+            if not self._renewal_missed:
+                self._note_all(HandoverEvent.RENEWAL_MISSED, f"{type(error).__name__}: {error}")
+            self._renewal_missed = True
+            raise
+        self._renewal_missed = False
         reached(Step.RENEWED)
         for lane in mine:
             if lane not in self._standing.kept and lane in self._tasks:
                 _log.warning("lane.lease_lost", lane=lane)
+                self._note(HandoverEvent.LEASE_LOST, self._lanes[lane])
                 self._tasks[lane].cancel()
         share = self._standing.share
         if len(self._lanes) < share:
@@ -171,6 +186,17 @@ class Worker:
         elif len(self._lanes) > share and (self._handing_over is None or self._handing_over.done()):
             self._handing_over = asyncio.create_task(self._hand_over(len(self._lanes) - share))
         self._rt.telemetry.owned.set(len(self._lanes))
+
+    @property
+    def _handovers(self) -> Handovers:
+        return self._rt.ownership.handovers
+
+    def _note(self, event: HandoverEvent, worker: LaneWorker, reason: str = "") -> None:
+        self._handovers.note(event, worker.claim.lane, worker.claim.epoch, reason)
+
+    def _note_all(self, event: HandoverEvent, reason: str) -> None:
+        for _, worker in sorted(self._lanes.items()):
+            self._note(event, worker, reason)
 
     async def _hand_over(self, count: int) -> None:
         """Give lanes above the fair share away, one at a time: no other lane stands still meanwhile."""
@@ -193,8 +219,9 @@ class Worker:
         finally:
             self._lanes.pop(lane, None)
             self._tasks.pop(lane, None)
+            self._given_up.discard(lane)
             if release:
-                await self._release(lane)
+                await self._release(worker)
             _log.info("lane.left", lane=lane, epoch=claim.epoch, lane_seq=worker.lane_seq, released=release)
 
     async def _ended_by(self, worker: LaneWorker, error: BaseException) -> bool:
@@ -202,6 +229,7 @@ class Worker:
         lane = worker.spec.lane
         if isinstance(cause, FencedError):
             _log.warning("lane.fenced", lane=lane, epoch=worker.claim.epoch, detail=str(cause))
+            self._note(HandoverEvent.FENCED, worker, str(cause))
             return False
         if isinstance(cause, BusError):
             _log.error("lane.stopped", lane=lane, reason=cause.reason, detail=str(cause))
@@ -210,17 +238,19 @@ class Worker:
             return True
         if isinstance(cause, LaneStoppedError):
             _log.error("lane.stopped", lane=lane, detail=str(cause))
+            self._note(HandoverEvent.STOPPED, worker, str(cause))
             return True
         _log.error("lane.failed", lane=lane, error=f"{type(cause).__name__}: {cause}", exc_info=cause)
         self._rt.warnings[f"lane {lane}"] = f"{type(cause).__name__}: {cause}"
+        self._note(HandoverEvent.FAILED, worker, f"{type(cause).__name__}: {cause}")
         return True
 
-    async def _release(self, lane: int) -> None:
+    async def _release(self, worker: LaneWorker) -> None:
         try:
-            await self._rt.ownership.release(lane)
+            await self._rt.ownership.release(worker.claim, worker.drained_in)
         except TRANSIENT as error:
             # The lease runs out by itself; nothing depends on this.
-            _log.warning("lane.release_failed", lane=lane, error=str(error))
+            _log.warning("lane.release_failed", lane=worker.spec.lane, error=str(error))
 
     async def _watch_lease(self) -> None:
         """A worker that can't renew stops its lanes before their lease ends, by its own monotonic clock."""
@@ -229,7 +259,11 @@ class Worker:
             await asyncio.sleep(margin / 4)
             if self._tasks and time.monotonic() > self._good_until - margin:
                 _log.error("worker.lease_in_doubt", lanes=sorted(self._tasks), reason=Reason.LEASE_LOST)
-                for task in list(self._tasks.values()):
+                for lane, task in list(self._tasks.items()):
+                    # One row a lane, though it is cancelled again until it is gone.
+                    if lane not in self._given_up:
+                        self._given_up.add(lane)
+                        self._note(HandoverEvent.LEASE_IN_DOUBT, self._lanes[lane])
                     task.cancel()
 
     async def _listen(self) -> None:

@@ -47,6 +47,7 @@ EFFECTS = {
     "UPDATE pending",
     "COMMIT",
     "acknowledged produces",
+    "INSERT INTO handover",
     "call of submit",
 }
 
@@ -59,6 +60,7 @@ ALONE = [
     Step.TASK_RESERVED,
     Step.TASK_CALLED,
     Step.STOPPED,
+    Step.RECORDED,
 ]
 
 
