@@ -1,5 +1,6 @@
 """Whoever reads the topics and the tables can recompute every certificate, and finds one altered row of any table."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from audit.outputs import ends_of
 from audit.topic import Log, Read
 from laws.topics import AUDIT
 from ledger.service import ENTRIES, TOPICS
-from rig import Rig
+from rig import Rig, entry
 from testkit.harness import Site
 from tests.audit.history import live_through, target
 
@@ -27,6 +28,20 @@ async def test_a_whole_history_is_recomputed(rig: Rig) -> None:
     assert figures["duplicate"] == 6 + 1
     assert figures["inputs"] > records
     assert figures["outputs"] == figures["copies"] > 60
+
+
+async def test_a_service_at_work_is_audited_as_of_one_moment(rig: Rig) -> None:
+    """What is applied and published while the auditor reads is after its snapshot, and no finding."""
+    async with rig.worker():
+        for number in range(4):
+            sending = asyncio.create_task(rig.send(*(entry(f"l{number}-{n}", account=f"a{n % 9}", amount=n) for n in range(400))))
+            report = await audit(target(rig))
+            await sending
+            assert report.findings == ()
+        await rig.quiet(1600)
+    report = await audit(target(rig))
+    assert report.ok
+    assert (report.figures["new"], report.figures["copies"]) == (1600, 1600)
 
 
 # One change of each kind of row that a transaction writes, and of what stands beside it.
