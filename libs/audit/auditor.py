@@ -10,7 +10,7 @@ from audit.chain import Cert, Lane, certificates, check_chain, lanes_of
 from audit.findings import Book, Report
 from audit.inputs import InputAudit
 from audit.outputs import Ends, check_outputs, ends_of
-from audit.rows import check_epochs, check_rows, effect_tables
+from audit.rows import check_claims, check_epochs, check_rows, effect_tables
 from audit.target import Target, look
 from spine.db import Db
 
@@ -64,6 +64,7 @@ async def audit_snapshot(store: Db, target: Target, ends: Ends, section: Section
             await _check_lane(book, store, lane)
     if section is None:
         await check_epochs(book, store, tables)
+        await check_claims(book, store)
         await _check_inbox(book, store, first_sights)
         await check_outputs(book, store, target, ends)
     return book.report()

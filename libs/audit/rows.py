@@ -205,3 +205,20 @@ async def check_epochs(book: Book, store: Db, tables: list[EffectTable]) -> None
         )
         if count:
             book.find("I7", "EPOCH_DIFFERS", table.name, f"{count} rows carry another epoch than their transaction, or have none")
+
+
+# By the database's clock on both sides: a claim's row is written under the lane's lock, as a certificate is.
+_OUT_OF_TIME = """
+SELECT c.lane, c.lane_seq, c.epoch, c.applied_at, h.epoch AS claimed, h.at
+FROM certificate c JOIN handover h ON h.lane = c.lane AND h.event = 'CLAIMED'
+WHERE (h.epoch = c.epoch AND h.at > c.applied_at) OR (h.epoch = c.epoch + 1 AND h.at < c.applied_at)
+ORDER BY c.lane, c.lane_seq
+"""
+
+
+async def check_claims(book: Book, store: Db) -> None:
+    """Every transaction was applied after its epoch was claimed, and before the next one was (I7)."""
+    for row in await store.fetch(_OUT_OF_TIME):
+        when = "before" if row["claimed"] == row["epoch"] else "after"
+        detail = f"applied at {row['applied_at']} under epoch {row['epoch']}, {when} epoch {row['claimed']} was claimed at {row['at']}"
+        book.find("I7", "EPOCH_OUT_OF_TIME", "certificate", detail, row["lane"], row["lane_seq"])

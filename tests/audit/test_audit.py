@@ -83,6 +83,10 @@ ALTERATIONS = {
     "leaves": ("UPDATE certificate SET leaves = '' WHERE lane_seq = 1", "CERTIFICATE_DIFFERS"),
     "certificate gone": ("DELETE FROM certificate WHERE lane_seq = 2", "LANE_SEQ_GAP"),
     "position": ("UPDATE lane_position SET next_offset = next_offset - 1 WHERE next_offset > 0", "POSITION_DIFFERS"),
+    "claim": (
+        "UPDATE handover SET at = at - interval '1 hour', epoch = epoch + 1 WHERE event = 'CLAIMED' AND lane = 0",
+        "EPOCH_OUT_OF_TIME",
+    ),
     "chain": ("UPDATE lane SET chain = sha256('x')", "CHAIN_HEAD_DIFFERS"),
 }
 
