@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import importlib
 import json
 import secrets
 import subprocess
@@ -16,10 +15,9 @@ from pathlib import Path
 
 import aiohttp
 
+from audit.offline import declared
 from laws.ids import scenario_run_id
 from spine.deadline import Deadline
-from spine.service import Service
-from spine.settings import Settings
 from spine.tokens import issue
 from testkit.engines import EngineSet, attached, start
 from testkit.harness import Process, Site, free_port, new_site, worker_process
@@ -71,12 +69,6 @@ class Platform:
             await asyncio.to_thread(self.engines.stop)
 
 
-def build_service(name: str, settings: Settings) -> Service:
-    """The declaration of a service, by its name."""
-    build: Callable[[Settings], Service] = importlib.import_module(f"{name}.app").build
-    return build(settings)
-
-
 def release_of(root: Path) -> str:
     """What runs: the commit, and a digest of what differs from it; never a name that moves."""
     commit = _git(root, "rev-parse", "--short=12", "HEAD")
@@ -126,7 +118,7 @@ async def _install(platform: Platform, say: Callable[[str], None]) -> None:
         site.passwords[name] = secrets.token_hex(16)
     say(f"schemas: {', '.join(SERVICES)}")
     for name in SERVICES:
-        await site.install(build_service(name, site.settings(name)), platform_run_id=platform.run.platform_run_id)
+        await site.install(declared(name, site.settings(name)), platform_run_id=platform.run.platform_run_id)
 
 
 async def _start(platform: Platform, options: RunOptions, say: Callable[[str], None]) -> None:

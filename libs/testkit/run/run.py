@@ -211,6 +211,9 @@ async def run(options: RunOptions) -> bool:
     result = _write(current, reconciliation, bus, folder, ready_seconds, time.monotonic() - began)
     _point(options.runs, folder)
     _tell(screen, result, reconciliation, folder)
+    if not platform.owned:
+        site = platform.site
+        screen.say(f"kept; look again: fp audit --service decision_fabric --prefix {site.prefix} --dsn {site.operator_dsn}")
     return bool(result["verdict"] == "PASS")
 
 
