@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import importlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from spine.deadline import Deadline
@@ -20,16 +20,10 @@ from testkit.engines import Endpoints
 from testkit.harness import Site, new_site
 from testkit.workloads import Workload
 
+# A short lease makes deaths short. Every other timeout is as long as it can be below it, since two busy cores make a statement slow long
+# before it is stuck.
 LEASE = 1.2
-# A short lease makes deaths short; the order of the timeouts stays. Every other one is as long as it can be below the lease, since two
-# busy cores make a statement slow long before it is stuck.
-_TIMEOUTS = {
-    "FP_TIMEOUT_LOCK": "0.5",
-    "FP_TIMEOUT_STATEMENT": "0.8",
-    "FP_TIMEOUT_IDLE_IN_TRANSACTION": "0.9",
-    "FP_TIMEOUT_DRAIN": "1.0",
-    "FP_TIMEOUT_LEASE": str(LEASE),
-}
+_SHARES_OF_LEASE = {"LOCK": 0.4, "STATEMENT": 0.65, "IDLE_IN_TRANSACTION": 0.75, "DRAIN": 0.85, "LEASE": 1.0}
 _QUIET_SECONDS = 120.0
 _END_SECONDS = 30.0
 
@@ -38,20 +32,29 @@ class Ground:
     """Made by `ground`."""
 
     def __init__(
-        self, workload: Workload, service: Service, site: Site, server: ForkServer, proxy: CommitProxy, folder: Path, seed: int
+        self,
+        workload: Workload,
+        service: Service,
+        site: Site,
+        server: ForkServer,
+        proxy: CommitProxy,
+        folder: Path,
+        seed: int,
+        lease: float,
     ) -> None:
         self.workload = workload
         self.service = service
         self.site = site
         self.proxy = proxy
         self.folder = folder
+        self.lease = lease
         self._server = server
         self.workers: list[Forked] = []
         self.feeder = Feeder(site, self._ports, seed)
 
-    def worker(self, **environment: str) -> Forked:
-        """Start a worker; its wire to the store is the one that can break."""
-        place = {"FP_DATABASE_URL": self.proxy.through(self.site.dsn(self.service.name)), **environment}
+    def worker(self, environment: Mapping[str, str] | None = None, wire: CommitProxy | None = None) -> Forked:
+        """Start a worker; its wire to the store is the one that can break, or one of its own."""
+        place = {"FP_DATABASE_URL": (wire or self.proxy).through(self.site.dsn(self.service.name)), **(environment or {})}
         worker = self._server.worker(self.site, self.service.name, self.workload.module, self.workload.paths, self.folder, place)
         self.workers.append(worker)
         return worker
@@ -84,20 +87,28 @@ class Ground:
 
 @contextlib.asynccontextmanager
 async def ground(
-    endpoints: Endpoints, server: ForkServer, workload: Workload, folder: Path, seed: int, **environment: str
+    endpoints: Endpoints,
+    server: ForkServer,
+    workload: Workload,
+    folder: Path,
+    seed: int,
+    *,
+    lease: float = LEASE,
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Ground]:
     """A fresh database, topics and an open run for one workload; whatever worker is left at the end is killed."""
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  once, before anything runs
     site = await new_site(endpoints)
-    site.environment |= _TIMEOUTS | environment
+    site.environment |= {f"FP_TIMEOUT_{name}": f"{share * lease:g}" for name, share in _SHARES_OF_LEASE.items()} | dict(environment or {})
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(workload.outside(site, folder, seed))
-        site.passwords[workload.service] = "chaos"
+        # A role belongs to the whole cluster: on shared engines all who run a service at once must agree on its password.
+        site.passwords[workload.service] = workload.service
         service: Service = importlib.import_module(workload.module).build(site.settings(workload.service))
         await asyncio.gather(site.topics(workload.all_topics), site.install(service))
         proxy = CommitProxy(site.dsn(workload.service))
         await stack.enter_async_context(proxy.relaying())
-        made = Ground(workload, service, site, server, proxy, folder, seed)
+        made = Ground(workload, service, site, server, proxy, folder, seed, lease)
         await made.feeder.start()
         stack.push_async_callback(made.feeder.stop)
         try:

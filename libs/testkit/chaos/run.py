@@ -6,29 +6,38 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count, islice
 from pathlib import Path
 
 from spine.deadline import Deadline, DeadlineExceededError
 from spine.steps import Step
 from testkit.chaos.clock import clock_jump
+from testkit.chaos.commit_proxy import CommitProxy, Cut
 from testkit.chaos.engine_room import EngineRoom
 from testkit.chaos.figures import Figures, stored_counts
-from testkit.chaos.ground import LEASE, Ground, ground
+from testkit.chaos.ground import Ground, ground
 from testkit.chaos.reach import AFTER_A_CUT, ON_THE_WAY_OUT, reachable
 from testkit.chaos.schedule import Kind, Move, schedule
 from testkit.chaos.stream import Piece, stream
 from testkit.chaos.workers import Forked, ForkServer
 from testkit.workloads import Workload
 
-# Input comes in small blocks all the time, so that every lane has something in hand at any moment; so many blocks a move outlast it.
-_SUBJECTS_A_BLOCK = 3
-_BLOCKS_A_MOVE = 3
-_BLOCK_SECONDS = 0.15
+FAULTS = "FP_FAULTS"
+
+# Input comes all the time, so that every lane has something in hand at any moment: some pieces, so often.
+_PIECES = 8
+_PIECES_SECONDS = 0.15
+# Subjects of which a part of the endless stream is made at a time: what belongs together stands within it, and all kinds do.
+_SUBJECTS = 60
 # A worker that has not come to its step by now is killed where it stands.
 _STEP_SECONDS = 4.0
-# A frozen worker sleeps this much longer than its lease: another has its lanes when it wakes.
-_PAST_LEASE = 1.25 * LEASE
+# A frozen worker sleeps so many leases: another has its lanes when it wakes.
+_ASLEEP_LEASES = 1.25
+# After so many leases a worker owns lanes, also where one that was killed must be waited out first.
+_OWNING_LEASES = 1.5
+# Cuts of one worker's own wire come this far apart, so that its claim gets through between two of them.
+_CUTS_SECONDS = 0.3
 _AWAKE_SECONDS = 0.5
 _LEAVE_SECONDS = 30.0
 _TELL_SECONDS = 1.0
@@ -37,13 +46,12 @@ _TELL_SECONDS = 1.0
 class Run:
     """One service's run; `slots` workers live side by side."""
 
-    def __init__(self, place: Ground, room: EngineRoom, moves: Sequence[Move], pieces: Sequence[Piece], seed: int, tries: int = 1) -> None:
+    def __init__(self, place: Ground, room: EngineRoom, moves: Sequence[Move], seed: int, tries: int = 1) -> None:
         self._place = place
         self._room = room
         self._moves = list(reversed(moves))
-        self._tries = {step: tries for step in Step}
-        share = -(-len(pieces) // (len(moves) * _BLOCKS_A_MOVE))
-        self._blocks = [pieces[start : start + share] for start in range(0, len(pieces), share)]
+        self._tries = dict.fromkeys(Step, tries)
+        self._pieces = pieces_of(place.workload, seed)
         self._beside: set[asyncio.Task[None]] = set()
         self.figures = Figures(place.workload.service, seed)
         self.findings: list[str] = []
@@ -62,8 +70,6 @@ class Run:
             await asyncio.gather(*self._beside)
         for _ in range(slots):
             self._place.worker()
-        while self._blocks:
-            await self._place.feeder.feed(self._blocks.pop(0))
         await self._place.settle()
         await self._place.end()
         self.findings += self._place.feeder.surprises.values()
@@ -76,9 +82,9 @@ class Run:
         figures.stored = await stored_counts(place.site, place.service.name)
 
     async def _feed(self) -> None:
-        while self._blocks:
-            await self._place.feeder.feed(self._blocks.pop(0))
-            await asyncio.sleep(_BLOCK_SECONDS)
+        while True:
+            await self._place.feeder.feed(list(islice(self._pieces, _PIECES)))
+            await asyncio.sleep(_PIECES_SECONDS)
 
     async def _slot(self) -> None:
         while self._moves:
@@ -111,8 +117,10 @@ class Run:
             await self._kill(worker)
         elif move.kind is Kind.FREEZE_AT:
             out = move.step in ON_THE_WAY_OUT
-            worker = self._place.worker(FP_FAULTS=f"STOP {move.step} {1 if out else move.nth}")
-            await self._spend_until(worker.ended if out else worker.stopped, worker, LEASE if out else _STEP_SECONDS)
+            worker = self._place.worker({FAULTS: f"STOP {move.step} {1 if out else move.nth}"})
+            await self._spend_until(
+                worker.ended if out else worker.stopped, worker, _OWNING_LEASES * self._place.lease if out else _STEP_SECONDS
+            )
             await self._leave(worker, 0.0)
         elif move.kind is Kind.FREEZE:
             worker = self._place.worker()
@@ -120,19 +128,22 @@ class Run:
             await self._sleep_past_lease(worker)
             await self._leave(worker, _AWAKE_SECONDS)
         elif move.kind is Kind.CLOCK:
-            await self._leave(self._place.worker(**clock_jump(move.seconds / 2, move.wall, move.monotonic)), 2 * move.seconds)
+            await self._leave(self._place.worker(clock_jump(move.seconds / 2, move.wall, move.monotonic)), 2 * move.seconds)
         else:
             await self._leave(self._place.worker(), move.seconds)
 
     async def _kill_at(self, step: Step, nth: int) -> None:
-        out = step in ON_THE_WAY_OUT
-        worker = self._place.worker(FP_FAULTS=f"KILL {step} {1 if out else nth}")
-        if step in AFTER_A_CUT:
-            self._place.proxy.order(Move(Kind.CUT).cut)
-        if out:
-            await self._spend(worker, LEASE)
+        fault = f"KILL {step} {nth}"
+        if step in ON_THE_WAY_OUT:
+            worker = self._place.worker({FAULTS: f"KILL {step} 1"})
+            await self._spend(worker, _OWNING_LEASES * self._place.lease)
             worker.send(signal.SIGTERM)
-        await self._spend_until(worker.ended, worker)
+            await self._spend_until(worker.ended, worker)
+        elif step in AFTER_A_CUT:
+            worker = await self._cut_off(fault)
+        else:
+            worker = self._place.worker({FAULTS: fault})
+            await self._spend_until(worker.ended, worker)
         if worker.code == -signal.SIGKILL:
             self.figures.kills_at[step] += 1
             return
@@ -141,10 +152,21 @@ class Run:
         if self._tries[step] > 0:
             self._moves.insert(0, Move(Kind.KILL_AT, step=step, nth=1))
 
+    async def _cut_off(self, fault: str) -> Forked:
+        """A worker whose own wire breaks again and again, so that a COMMIT of its lanes is among them."""
+        wire = CommitProxy(self._place.site.dsn(self._place.service.name))
+        async with wire.relaying():
+            worker = self._place.worker({FAULTS: fault}, wire)
+            deadline = Deadline(_STEP_SECONDS)
+            while worker.alive and not deadline.expired:
+                wire.order(Cut.BEFORE)
+                await self._spend(worker, _CUTS_SECONDS)
+        return worker
+
     async def _sleep_past_lease(self, worker: Forked) -> None:
         """A worker that is stopped, or is now, wakes up when another has its lanes."""
         worker.send(signal.SIGSTOP)
-        await self._spend(worker, _PAST_LEASE)
+        await self._spend(worker, _ASLEEP_LEASES * self._place.lease)
         worker.send(signal.SIGCONT)
         worker.stopped.clear()
         self.figures.zombies += 1
@@ -184,17 +206,25 @@ class Run:
 
     @staticmethod
     async def _spend(worker: Forked, seconds: float) -> None:
-        """Lets a worker live for so long; this is a time by its meaning, not a wait for something."""
+        """Lets a worker live for so long from its start; this is a time by its meaning, not a wait for something."""
+        await worker.started.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await worker.ended.wait()
 
     @staticmethod
     async def _spend_until(event: asyncio.Event, worker: Forked, seconds: float = _STEP_SECONDS) -> None:
+        await worker.started.wait()
         both = [asyncio.create_task(event.wait()), asyncio.create_task(worker.ended.wait())]
         await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for task in both:
             task.cancel()
+
+
+def pieces_of(workload: Workload, seed: int) -> Iterator[Piece]:
+    """The endless stream of a seed; how far a run comes in it depends on how long its moves take."""
+    for part in count():
+        yield from stream(workload, seed, _SUBJECTS, first=part * _SUBJECTS)
 
 
 async def run_service(
@@ -204,7 +234,7 @@ async def run_service(
     began = time.monotonic()
     async with ground(room.endpoints, server, workload, folder, seed) as place:
         moves = schedule(seed, kills, reachable(place.service))
-        run = Run(place, room, moves, stream(workload, seed, _SUBJECTS_A_BLOCK * _BLOCKS_A_MOVE * len(moves)), seed)
+        run = Run(place, room, moves, seed)
         try:
             await run.play(slots)
             run.findings += await place.audited()
