@@ -4,13 +4,12 @@
 has the chain can tell, for each row of each table, which transaction wrote it last and that nobody has changed it since; without running
 any policy, and although a state row is rewritten many times.
 
-A leaf is made of what stands in the table: msgpack of [table, values..], columns in the order of their names. Digests of rows that are
-gone (a settled wait) hold sixteen zero bytes.
+A leaf is made of what stands in the table: msgpack of [table, values..], columns in the order of their names, a uuid as its 16 bytes, a time
+as msgpack's timestamp. Leaves of rows that are gone (a settled wait) hold sixteen zero bytes.
 """
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
@@ -22,9 +21,7 @@ SIZE = 32
 _HALF = SIZE // 2
 GONE = bytes(_HALF)
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_pack = msgspec.msgpack.Encoder().encode
+_pack = msgspec.msgpack.Encoder(uuid_format="bytes").encode
 
 # Columns that no leaf holds: the database's own time of writing, and what changes while a row waits (a call's attempts and next try).
 UNCERTIFIED: dict[str, frozenset[str]] = {
@@ -45,14 +42,14 @@ def certified(table: str, columns: Iterable[str]) -> tuple[str, ...]:
 
 def leaf_of(table: str, key: Sequence[Any], values: Sequence[Any]) -> bytes:
     """The leaf of a row: `key` are its primary key's values, `values` its certified values, each in the order of the columns' names."""
-    which = hashlib.sha256(_pack([table, *map(_plain, key)])).digest()
-    what = hashlib.sha256(_pack([table, *map(_plain, values)])).digest()
+    which = hashlib.sha256(_pack([table, *key])).digest()
+    what = hashlib.sha256(_pack([table, *values])).digest()
     return which[:_HALF] + what[:_HALF]
 
 
 def gone_leaf(table: str, key: Sequence[Any]) -> bytes:
     """The leaf of a row that was taken away."""
-    return hashlib.sha256(_pack([table, *map(_plain, key)])).digest()[:_HALF] + GONE
+    return hashlib.sha256(_pack([table, *key])).digest()[:_HALF] + GONE
 
 
 def split(leaves: bytes) -> list[tuple[bytes, bytes]]:
@@ -81,14 +78,6 @@ def _picker(places: list[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
         (place,) = places
         return lambda row: (row[place],)
     return itemgetter(*places)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, UUID):
-        return value.bytes
-    if isinstance(value, datetime):
-        return (value - _EPOCH) // _MICROSECOND
-    return value
 
 
 @lru_cache(maxsize=1024)
