@@ -4,8 +4,8 @@
 has the chain can tell, for each row of each table, which transaction wrote it last and that nobody has changed it since; without running
 any policy, and although a state row is rewritten many times.
 
-A leaf is made of what stands in the table: msgpack of [table, values..], columns in the order of their names, a uuid as its 16 bytes, a time
-as msgpack's timestamp. Leaves of rows that are gone (a settled wait) hold sixteen zero bytes.
+A leaf is made of what stands in the table: msgpack of [table, values..], columns in the order of their names, a uuid as its 16 bytes, a
+time as msgpack's timestamp. Leaves of rows that are gone (a settled wait) hold sixteen zero bytes.
 """
 
 import hashlib
