@@ -17,7 +17,7 @@ from rig import Rig
 from spine.deadline import Deadline
 
 ROUNDS = 12
-KEYS = 400
+KEYS = 1000
 
 Insert = Callable[["asyncpg.Connection[asyncpg.Record]", list[str], int], Awaitable[object]]
 
@@ -39,6 +39,7 @@ async def by_key(connection: asyncpg.Connection[asyncpg.Record], names: list[str
 async def a_round(rig: Rig, insert: Insert, number: int) -> bool:
     """Two lanes get the same events at once, in orders of their own; whether one of them was killed for a deadlock."""
     names = [f"round-{number}-{key:04d}" for key in range(KEYS)]
+    together = asyncio.Barrier(2)
 
     async def lane(which: int) -> None:
         mine = list(names)
@@ -47,6 +48,7 @@ async def a_round(rig: Rig, insert: Insert, number: int) -> bool:
             # A second, by default, is how long both stand still before the store looks for the cycle.
             await store.execute("SET deadlock_timeout = '20ms'")
             async with store.transaction():
+                await together.wait()
                 await insert(store, mine, which)
 
     ended = await asyncio.gather(lane(0), lane(1), return_exceptions=True)
