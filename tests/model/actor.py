@@ -26,6 +26,8 @@ class Actor:
         self.name = name
         self.runtime: Runtime | None = None
         self.loop = asyncio.new_event_loop()
+        self.at: Step | None = None
+        """Where it is held, or was held last."""
         self._stop_at: Step | None = None
         self._held = threading.Event()
         self._go = threading.Event()
@@ -48,6 +50,7 @@ class Actor:
         if step is not self._stop_at:
             return
         self._stop_at = None
+        self.at = step
         self._go.clear()
         self._held.set()
         self._go.wait()
@@ -118,8 +121,18 @@ class Actor:
             if not self.held:
                 self._job.cancel()
             await asyncio.wait([asyncio.ensure_future(_outcome(self._job))])
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_cancel_others(), self.loop))
         self.loop.call_soon_threadsafe(self.loop.stop)
         await asyncio.to_thread(self._thread.join)
+        self.loop.close()
+
+
+async def _cancel_others() -> None:
+    """What the clients run in the background: their connections to the store are cut, so nothing that they still do can be seen."""
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 async def _outcome(job: concurrent.futures.Future[Any]) -> None:

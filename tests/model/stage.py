@@ -58,9 +58,11 @@ class _Intake:
 
     def __init__(self) -> None:
         self.next = 0
+        self.stood_again = False
 
     def rewind(self, positions: dict[str, int]) -> None:
         self.next = positions[ledger.ENTRIES.name]
+        self.stood_again = True
 
 
 class _Seat(NamedTuple):
@@ -90,10 +92,15 @@ class Stage:
         self._claims: list[Claimed] = []
         self._trespass = ""
         self._in_doubt = 0
+        self._publishing: set[int] = set()
+        self._begun_again: set[int] = set()
         self._plays: dict[str, Callable[[Move], Awaitable[None]]] = {
             Step.LEASE_TAKEN: self._take_lease,
             Step.CLAIMED: self._claim,
             Step.POSITIONED: self._stand,
+            Step.RENEWED: self._learn,
+            Step.DRAINING: self._drain,
+            Step.RELEASED: self._release,
             Step.LANE_LOCKED: self._lock,
             Step.DEDUPED: self._dedupe,
             Step.COMMITTED: self._commit,
@@ -170,6 +177,19 @@ class Stage:
         await player.actor.do(stand)
         seat.intake.next = seat.worker.next_offsets[ledger.ENTRIES.name]
 
+    async def _learn(self, move: Move) -> None:
+        player = await self._player(move.actor)
+        standing, _ = await player.actor.do(lambda: player.runtime.ownership.renew([self._spec.lane]))
+        assert self._spec.lane not in standing.kept
+        del self._seats[move.actor]
+
+    async def _drain(self, move: Move) -> None:
+        """Taking nothing more in is the script's doing."""
+
+    async def _release(self, move: Move) -> None:
+        player, seat = await self._player(move.actor), self._seats.pop(move.actor)
+        await player.actor.do(lambda: player.runtime.ownership.release(seat.worker.claim, None))
+
     async def _pause(self, move: Move) -> None:
         player = await self._player(move.actor)
         if player.actor.busy:
@@ -191,15 +211,21 @@ class Stage:
     async def _lock(self, move: Move) -> None:
         player, seat = await self._player(move.actor), self._seats.get(move.actor)
         if player.actor.busy:
-            # A transaction whose COMMIT was settled as lost is begun again by the code itself.
             await player.actor.still(_never)
-            if player.actor.held:
-                player.actor.go(Step.LANE_LOCKED)
-        elif seat is not None:
-            batch = await self._batch(seat, int(move.detail.removeprefix("records ")))
+            if move.actor in self._begun_again:
+                self._begun_again.discard(move.actor)
+                return
+            # A batch that the store refuses comes to its end only now.
+            await self._on(move.actor, None)
+        if seat is None:
+            return
+        batch = await self._batch(seat, int(move.detail.removeprefix("records ")))
+        if batch.inputs:
             seat.worker._batches.put_nowait(batch)
+            seat.intake.stood_again = False
+            self._publishing.discard(move.actor)
             player.actor.begin(seat.worker._apply_records, Step.LANE_LOCKED)
-        await self._still_or_over(move.actor)
+            await self._still_or_over(move.actor)
 
     async def _batch(self, seat: _Seat, size: int) -> Batch:
         records = {found.offset: found for found in await self._rig.read(ledger.ENTRIES) if found.partition == self._spec.home}
@@ -222,8 +248,17 @@ class Stage:
         await self._on(move.actor, None)
 
     async def _settle(self, move: Move) -> None:
+        actor = self._players[move.actor].actor
         # The right code waits here for the lane's lock, until the COMMIT in doubt has landed or died.
-        await self._players[move.actor].actor.still(self._somebody_waits)
+        await actor.still(self._somebody_waits)
+        if actor.held:
+            # What is in is over; what is not in is begun again by the code itself, and stands at the lane's lock.
+            actor.go(Step.LANE_LOCKED)
+            await actor.still(self._somebody_waits)
+            if actor.busy:
+                self._begun_again.add(move.actor)
+            else:
+                await self._still_or_over(move.actor)
 
     async def _on(self, number: int, stop_at: Step | None) -> None:
         player = self._players[number]
@@ -272,24 +307,26 @@ class Stage:
     async def _read_outbox(self, move: Move) -> None:
         player, seat = await self._player(move.actor), self._seats[move.actor]
         seat.worker.publisher._wake.clear()
+        self._publishing.add(move.actor)
         player.actor.begin(seat.worker.publisher._publish_some, Step.OUTBOX_READ)
         await self._still_or_over(move.actor)
 
     async def _append(self, move: Move) -> None:
         """What the worker has sent by now, if anything, is taken by the broker."""
-        player, seat = self._players[move.actor], self._seats[move.actor]
+        player = self._players[move.actor]
         if player.actor.held:
-            # Inside a transaction nothing is sent before COMMIT; outside of one it waits for the broker's acknowledgement.
-            player.actor.go(Step.BEFORE_COMMIT if seat.worker.publisher.acknowledged_seq == await self._seq() else Step.PUBLISHED)
+            # The publisher sends until it waits for acknowledgements; a transaction has sent nothing when it comes to its COMMIT.
+            player.actor.go(Step.PUBLISHED if move.actor in self._publishing else Step.BEFORE_COMMIT)
         await player.actor.still(lambda: self._waits_for_broker(player))
         if player.network.waiting:
             await player.network.append(player.actor.loop)
 
-    async def _seq(self) -> int:
-        return int(await self._rig.value("SELECT lane_seq FROM lane WHERE lane = $1", self._spec.lane))
-
     async def _publish(self, move: Move) -> None:
-        await self._players[move.actor].actor.still(_never)
+        player = self._players[move.actor]
+        if player.actor.held and player.actor.at is Step.OUTBOX_READ:
+            player.actor.go(Step.PUBLISHED)
+        # Copies of what is on the topic already are no moves of the model: they arrive here.
+        await self._pumped(move.actor)
         await self._on(move.actor, None)
 
     async def _mark(self, move: Move) -> None:
@@ -342,16 +379,20 @@ class Stage:
                 await actor.result()
             except FencedError:
                 self._seats.pop(number, None)
+            seat = self._seats.get(number)
+            if seat is not None and number not in self._publishing and not seat.intake.stood_again:
+                seat.intake.next = seat.worker.next_offsets.get(ledger.ENTRIES.name, 0)
 
     async def _pumped(self, number: int) -> None:
         player = self._players[number]
         deadline = Deadline(_PATIENCE)
-        while player.actor.busy:
+        while player.actor.busy and not player.actor.held:
             deadline.check(f"{player.actor.name} to come to rest")
             while player.network.waiting:
                 await player.network.append(player.actor.loop)
             await asyncio.sleep(0.01)
-        await self._still_or_over(number)
+        if not player.actor.busy:
+            await self._still_or_over(number)
 
 
 @asynccontextmanager

@@ -19,6 +19,7 @@ COLLAPSED: dict[Step, tuple[Step, str]] = {
     Step.BEFORE_COMMIT: (Step.LANE_LOCKED, "nothing is visible before COMMIT; a COMMIT that is sent and not answered is the fault `lost`"),
     Step.SENT: (Step.OUTBOX_READ, "rows in the client's buffer are private memory; what the broker takes of them is the move `append`"),
     Step.ANSWER_SETTLED: (Step.COMMITTED, "the answer leaves the runner's memory, which nothing but that runner reads"),
+    Step.RECORDED: (Step.LEASE_TAKEN, "what became of a lane's ownership is told to the operator; nothing of the protocol reads it back"),
     Step.STARTED: (Step.LEASE_TAKEN, "a process that has only started owns nothing"),
     Step.DRAINED: (Step.RELEASED, "private memory: nothing is in hand any more"),
     Step.STOPPED: (

@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from testkit.model.configurations import Configuration
@@ -37,41 +38,60 @@ class Explored(NamedTuple):
 _Parents = dict[State, tuple[State, Move, bool] | None]
 
 
+class _Visit(NamedTuple):
+    state: State
+    depth: int
+    moves: int
+    rests: bool
+    """Only another fault can happen."""
+
+
 def explore(configuration: Configuration, wrong: Wrong | None = None, only: Invariant | None = None) -> Explored:
     """Look at every state that can be reached; stop at the first that breaks an invariant (`only` that one, where given)."""
     started = time.perf_counter()
-    rules = Rules(configuration.batch, wrong)
-    roots = [canonical(initial(logs, configuration.budget, command=configuration.command))[0] for logs in configuration.logs]
-    parents: _Parents = dict.fromkeys(roots)
-    frontier: deque[tuple[State, int]] = deque((root, 0) for root in parents)
+    parents: _Parents = {}
     transitions = depth = rests = 0
+    counter_example = None
+    for visit in _walk(configuration, Rules(configuration.batch, wrong), parents):
+        depth = visit.depth
+        transitions += visit.moves
+        rests += visit.rests
+        for violation in _broken(visit):
+            if counter_example is None and (only is None or violation.invariant is only):
+                counter_example = CounterExample(_script(parents, visit.state), violation)
+        if counter_example is not None:
+            break
+    acts = frozenset(parent[1].act for parent in parents.values() if parent is not None)
+    return Explored(len(parents), transitions, depth, rests, acts, time.perf_counter() - started, counter_example)
+
+
+def _walk(configuration: Configuration, rules: Rules, parents: _Parents) -> Iterator[_Visit]:
+    """Every state, nearest first; `parents` says how each was reached."""
+    roots = [canonical(initial(logs, configuration.budget, command=configuration.command))[0] for logs in configuration.logs]
+    parents |= dict.fromkeys(roots)
+    frontier: deque[tuple[State, int]] = deque((root, 0) for root in parents)
     while frontier:
         state, depth = frontier.popleft()
-        rest = True
-        broken: tuple[Violation, ...] = ()
-        for lane in state.lanes:
-            broken += of_lane(lane)
-        if state.doors:
-            broken += of_doors(state)
+        moves = 0
+        rests = True
         for move, reached in successors(state, rules):
-            transitions += 1
-            rest = rest and is_fault(move, state, reached)
+            moves += 1
+            rests = rests and is_fault(move, state, reached)
             after, exchanged = canonical(reached)
             if after not in parents:
                 parents[after] = (state, move, exchanged)
                 frontier.append((after, depth + 1))
-        if rest:
-            rests += 1
-            broken += at_rest(state)
-        for violation in broken:
-            if only is None or violation.invariant is only:
-                counter_example = CounterExample(_script(parents, state), violation)
-                return Explored(len(parents), transitions, depth, rests, _acts(parents), time.perf_counter() - started, counter_example)
-    return Explored(len(parents), transitions, depth, rests, _acts(parents), time.perf_counter() - started, None)
+        yield _Visit(state, depth, moves, rests)
 
 
-def _acts(parents: _Parents) -> frozenset[str]:
-    return frozenset(parent[1].act for parent in parents.values() if parent is not None)
+def _broken(visit: _Visit) -> tuple[Violation, ...]:
+    state = visit.state
+    broken: tuple[Violation, ...] = ()
+    for lane in state.lanes:
+        broken += of_lane(lane)
+    if state.doors:
+        broken += of_doors(state)
+    return broken + at_rest(state) if visit.rests else broken
 
 
 def _script(parents: _Parents, state: State) -> Script:
