@@ -4,10 +4,11 @@ PYTHON ?= python3
 ARGS ?=
 BIN = .venv/bin
 
-.PHONY: help setup run test lint bench lock clean
+.PHONY: help setup run chaos test lint bench lock clean
 
 help:
 	@echo "make run    the whole platform on real engines, a seeded world through it, and its proofs (ARGS=\"--size 2000\")"
+	@echo "make chaos  1000 kills of each service's workers, audited (ARGS=\"--kills 100\" for all services together)"
 	@echo "make test   all tests (ARGS=\"-k name\")"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  the measurements"
@@ -19,6 +20,10 @@ setup:
 
 run: setup
 	$(BIN)/fp run $(ARGS)
+
+# Eight services: a thousand kills each.
+chaos: setup
+	$(BIN)/fp chaos --service all --kills 8000 $(ARGS)
 
 test: setup
 	$(BIN)/pytest $(ARGS)

@@ -18,12 +18,12 @@ def chaos(
 ) -> None:
     """Workers, wire and engines are killed, frozen and cut while inputs come; then every law is audited."""
     # Imported here: the services' clients take a second that the other commands need not wait.
-    from testkit.chaos.campaign import campaign  # noqa: PLC0415
+    from testkit.chaos.campaign import Options, campaign  # noqa: PLC0415
 
     if service not in ("all", *NAMES):
         raise typer.BadParameter(f"{service!r} is none of all, {', '.join(NAMES)}", param_hint="--service")
     services = NAMES if service == "all" else (service,)
     folder = Path("runs") / f"chaos-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     share = -(-kills // len(services))
-    if not asyncio.run(campaign(services, folder, typer.echo, seed=seed, kills=share, slots=workers)):
+    if not asyncio.run(campaign(Options(services, seed, share, workers, folder), typer.echo)):
         raise typer.Exit(1)

@@ -31,11 +31,25 @@ class CommitProxy:
         self._dsn = dsn
         self._orders: deque[Cut] = deque()
         self._port = 0
+        self._hold: asyncio.Event | None = None
+        self.held = asyncio.Event()
+        """A COMMIT stands before the store and waits."""
         self.cuts: Counter[Cut] = Counter()
 
     def order(self, cut: Cut) -> None:
         """Break the wire at the next COMMIT."""
         self._orders.append(cut)
+
+    @contextlib.asynccontextmanager
+    async def holding(self) -> AsyncIterator[None]:
+        """Every COMMIT waits until the block is over; then they all go on."""
+        self._hold = asyncio.Event()
+        try:
+            yield
+        finally:
+            self._hold.set()
+            self._hold = None
+            self.held.clear()
 
     def through(self, dsn: str) -> str:
         """The same login, by this wire."""
@@ -54,6 +68,13 @@ class CommitProxy:
             yield
         finally:
             server.close()
+
+    def release_of(self, data: bytes) -> asyncio.Event | None:
+        """What these bytes of a client must wait for; None for nothing."""
+        if self._hold is None or _COMMIT not in data:
+            return None
+        self.held.set()
+        return self._hold
 
     def due(self, data: bytes) -> Cut | None:
         """The cut that these bytes of a client run into, which is counted; None for none."""
@@ -74,6 +95,7 @@ class _Near(asyncio.Protocol):
         self._far: _Far | None = None
         self._early = b""
         self._connecting: asyncio.Task[None] | None = None
+        self._waiting: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -92,6 +114,9 @@ class _Near(asyncio.Protocol):
         if self._far is None:
             self._early += data
             return
+        if release := self._proxy.release_of(data):
+            self._waiting = asyncio.get_running_loop().create_task(self._later(release, data, self._far))
+            return
         cut = self._proxy.due(data)
         if cut is Cut.BEFORE:
             self.cut()
@@ -102,6 +127,10 @@ class _Near(asyncio.Protocol):
         elif cut is Cut.BLIND:
             self._far.close()
             self.cut()
+
+    async def _later(self, release: asyncio.Event, data: bytes, far: _Far) -> None:
+        await release.wait()
+        far.write(data)
 
     def connection_lost(self, _: Exception | None) -> None:
         if self._far is not None:

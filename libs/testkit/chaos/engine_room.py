@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator
 
 from testkit.engines import Endpoints, EngineSet, Handle
 
@@ -37,6 +39,16 @@ class EngineRoom:
     async def kill_broker(self) -> None:
         """SIGKILL the broker, and start it again; returns when it answers."""
         await self._again(self._engines.kafka)
+
+    @contextlib.asynccontextmanager
+    async def without_broker(self) -> AsyncIterator[None]:
+        """The broker is dead for as long as the block."""
+        async with self._one_at_a_time:
+            await asyncio.to_thread(self._engines.kafka.kill)
+            try:
+                yield
+            finally:
+                await asyncio.to_thread(self._engines.kafka.restart)
 
     async def kill_store(self) -> None:
         """SIGKILL PostgreSQL, and start it again; returns when it answers."""

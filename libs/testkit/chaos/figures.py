@@ -23,6 +23,8 @@ class Figures:
 
     service: str
     seed: int
+    steps: int = 0
+    """Steps that a worker of the service can pass."""
     moves: Counter[str] = field(default_factory=Counter)
     kills_at: Counter[Step] = field(default_factory=Counter)
     """Kills that came at their step."""
@@ -49,7 +51,7 @@ class Figures:
         sent, stored = self.sent, self.stored
         parts = [
             f"{self.service:<18} seed {self.seed}",
-            f"kills {self.kills} ({self.kills_at.total()} at {len(self.kills_at)} steps)",
+            f"kills {self.kills} ({self.kills_at.total()} at {len(self.kills_at)} of {self.steps} steps)",
             f"zombies {self.zombies}",
             f"handovers {self.handovers}",
             f"cuts {self.cuts}",

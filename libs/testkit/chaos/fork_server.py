@@ -155,7 +155,9 @@ def _tell_tasks(_: int, __: object) -> None:
 
 
 def _plant(name: str) -> None:
-    from testkit.wrong import Wrong, plant  # noqa: PLC0415  only a negative control runs with it
+    # Imported here: it patches the spine, and only a negative control may run with that.
+    from testkit.wrong import Wrong  # noqa: PLC0415
+    from testkit.wrong.plants import plant  # noqa: PLC0415
 
     plant(Wrong[name])
 

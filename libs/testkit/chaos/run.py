@@ -53,7 +53,7 @@ class Run:
         self._tries = dict.fromkeys(Step, tries)
         self._pieces = pieces_of(place.workload, seed)
         self._beside: set[asyncio.Task[None]] = set()
-        self.figures = Figures(place.workload.service, seed)
+        self.figures = Figures(place.workload.service, seed, steps=len(reachable(place.service)))
         self.findings: list[str] = []
 
     async def play(self, slots: int) -> None:

@@ -101,8 +101,8 @@ def changed(fact: Fact, **fields: Any) -> Fact:
 
 
 def other(fact: Fact) -> Fact:
-    """The same identity under another configuration."""
-    return changed(fact, run_config_digest="a" * 64)
+    """The same identity under another configuration than it has."""
+    return changed(fact, run_config_digest=("b" if fact.payload["run_config_digest"] == "a" * 64 else "a") * 64)
 
 
 def elsewhere(fact: Fact) -> Fact:
