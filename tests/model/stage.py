@@ -27,6 +27,8 @@ from tests.model.network import Network
 from tests.model.observed import Claimed, observe
 
 _PATIENCE = 30.0
+# Where a worker has no transaction open: one that has would lose it to the idle-in-transaction limit, which is a minute on this stage.
+_SAFE_TO_SLEEP = (Step.OUTBOX_READ, Step.PUBLISHED, Step.TASK_RESERVED, Step.TASK_CALLED)
 # An actor that has had this many turns of its loop and asked nobody for anything waits for the broker.
 _TURNS = 200
 
@@ -49,8 +51,15 @@ WHERE datname = current_database() AND wait_event_type = 'Lock' AND query ILIKE 
 _LEASE_OVER = "UPDATE lane_lease SET until = now() WHERE owner = $1"
 
 
+# What makes the test service do what the model's record of that letter does.
+_NOTES = {"e": "", "p": "pay"}
+
+
 class NotOnStageError(Exception):
     """The stage has no way to play this move."""
+
+
+Play = Callable[[Move], Awaitable[None]]
 
 
 class _Intake:
@@ -83,8 +92,9 @@ class _Player(NamedTuple):
 class Stage:
     """One lane, two workers. Moves that the right code refuses are lines that change nothing."""
 
-    def __init__(self, rig: Rig, spec: LaneSpec, script: Script) -> None:
+    def __init__(self, rig: Rig, spec: LaneSpec, script: Script, account: str) -> None:
         self._rig = rig
+        self._account = account
         self._spec = spec
         self._script = script
         self._players: dict[int, _Player] = {}
@@ -94,7 +104,7 @@ class Stage:
         self._in_doubt = 0
         self._publishing: set[int] = set()
         self._begun_again: set[int] = set()
-        self._plays: dict[str, Callable[[Move], Awaitable[None]]] = {
+        self._plays: dict[str, Play] = {
             Step.LEASE_TAKEN: self._take_lease,
             Step.CLAIMED: self._claim,
             Step.POSITIONED: self._stand,
@@ -123,6 +133,10 @@ class Stage:
             if move.act not in self._plays:
                 raise NotOnStageError(move.line())
             await self._plays[move.act](move)
+
+    def knows(self, plays: dict[str, Play]) -> None:
+        """Teach it moves of another inlet."""
+        self._plays |= plays
 
     async def observe(self) -> Lane:
         """The lane as the engines hold it now."""
@@ -192,8 +206,8 @@ class Stage:
 
     async def _pause(self, move: Move) -> None:
         player = await self._player(move.actor)
-        if player.actor.busy:
-            raise NotOnStageError("a pause inside a job")
+        if player.actor.busy and player.actor.at not in _SAFE_TO_SLEEP:
+            raise NotOnStageError("a pause inside a transaction")
         await self._lease_over(player)
 
     async def _crash(self, move: Move) -> None:
@@ -411,7 +425,7 @@ async def stage_for(rig: Rig, script: Script) -> AsyncIterator[Stage]:
     async with rig.site.store("ledger") as store:
         await store.execute("UPDATE lane SET stopped_reason = 'not in the script' WHERE lane <> $1", home.lane)
         await store.execute(_GATE)
-    stage = Stage(rig, home, script)
+    stage = Stage(rig, home, script, account)
     steps.install(hook)
     try:
         yield stage
@@ -421,9 +435,9 @@ async def stage_for(rig: Rig, script: Script) -> AsyncIterator[Stage]:
 
 
 def _record(name: str, account: str) -> Record:
-    if name[0] != "e" or name.endswith("'"):
+    if name[0] not in _NOTES or name.endswith("'"):
         raise NotOnStageError(f"record {name}")
-    return entry(name, account=account)
+    return entry(name, account=account, note=_NOTES[name[0]])
 
 
 async def _seat(runtime: Runtime, spec: LaneSpec, claim: Any) -> _Seat:
