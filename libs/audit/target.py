@@ -34,14 +34,24 @@ class Target:
         return {name: known.event_class for name, known in EVENT_TYPES.items()} | {known.name: known.event_class for known in self.types}
 
 
+class NotAServiceError(Exception):
+    """The database has no such service's tables."""
+
+
 @contextlib.asynccontextmanager
 async def look(target: Target) -> AsyncIterator[Db]:
-    """One read-only snapshot of the schema: every table as of the same moment, while the platform runs on."""
+    """One read-only snapshot of the schema: every table as of the same moment, while the platform runs on.
+
+    Raises NotAServiceError for a schema without certificates.
+    """
     connection = await asyncpg.connect(
         target.dsn, server_settings={"search_path": quote(target.schema), "default_transaction_read_only": "on", "jit": "off"}
     )
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
+            if await connection.fetchval("SELECT to_regclass('certificate')") is None:
+                database = await connection.fetchval("SELECT current_database()")
+                raise NotAServiceError(f"schema {target.schema!r} of database {database!r} holds no service: check --service and --dsn")
             yield connection
     finally:
         await connection.close()

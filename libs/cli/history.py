@@ -4,16 +4,15 @@ import asyncio
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audit.auditor import Section, audit
-from audit.findings import Report
-from audit.flips import Flips
-from audit.offline import declared, offline_settings
-from audit.replay import Replayed, Span, replay
-from cli.where import Bootstrap, Dsn, Prefix, Service, target_of
+from cli.where import Bootstrap, Dsn, Prefix, Service, target_of, told
+
+if TYPE_CHECKING:
+    from audit.findings import Report
+    from audit.replay import Replayed
 
 
 def audit_command(
@@ -27,9 +26,12 @@ def audit_command(
     partition: Annotated[int | None, typer.Option(help="of the topic; without it, each")] = None,
 ) -> None:
     """Recompute every certificate from the topics and the tables; exit 1 and name the first that differs, and why."""
+    from audit.auditor import Section, audit  # noqa: PLC0415
+
     section = Section(topic, start, stop, partition) if topic else None
     begun = time.perf_counter()
-    report = asyncio.run(audit(target_of(service, dsn, bootstrap, prefix), section))
+    with told():
+        report = asyncio.run(audit(target_of(service, dsn, bootstrap, prefix), section))
     _show(f"audit of {service}", report, time.perf_counter() - begun)
     if not report.ok:
         raise typer.Exit(1)
@@ -49,12 +51,15 @@ def replay_command(
     phase: Annotated[str, typer.Option(help="the deployment's phase id, which outputs carry")] = "P6",
 ) -> None:
     """Apply a range once more on a shadow schema: identical, or what differs and where; exit 1 where anything does."""
+    from audit.offline import declared, offline_settings  # noqa: PLC0415
+    from audit.replay import Span, replay  # noqa: PLC0415
+
     settings = offline_settings(phase)
     span = Span(_bound("--from", start), _bound("--to", stop), lane)
     begun = time.perf_counter()
-    replayed = asyncio.run(
-        replay(target_of(service, dsn, bootstrap, prefix), declared(service, settings, pack), settings, span, flips=pack is not None)
-    )
+    with told():
+        target = target_of(service, dsn, bootstrap, prefix)
+        replayed = asyncio.run(replay(target, declared(service, settings, pack), settings, span, flips=pack is not None))
     _show(f"replay of {service}", replayed.report, time.perf_counter() - begun)
     if pack is not None:
         _show_flips(pack, replayed)
@@ -74,7 +79,7 @@ def _bound(option: str, text: str) -> int | datetime | None:
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
-def _show(what: str, report: Report, seconds: float) -> None:
+def _show(what: str, report: "Report", seconds: float) -> None:
     for found in report.findings:
         typer.echo(str(found))
     if report.found > len(report.findings):
@@ -83,8 +88,8 @@ def _show(what: str, report: Report, seconds: float) -> None:
     typer.echo(f"{what}: {'PASS' if report.ok else 'FAIL'}, {report.found} findings; {figures}; {seconds:.1f} s")
 
 
-def _show_flips(pack: Path, replayed: Replayed) -> None:
-    flips: Flips = replayed.flips
+def _show_flips(pack: Path, replayed: "Replayed") -> None:
+    flips = replayed.flips
     typer.echo(f"under {pack.name}: {flips.flipped:,} of {flips.decisions:,} decisions flip")
     for (was, now), count in sorted(flips.kinds.items(), key=lambda entry: -entry[1]):
         typer.echo(f"  {was} -> {now}: {count:,}")

@@ -11,12 +11,8 @@ import aiohttp
 import asyncpg
 import typer
 
-from audit.offline import declared, offline_settings
-from audit.release import rehearse
-from audit.target import Target
-from cli.where import Dsn, Service
+from cli.where import Dsn, Service, told
 from laws.identity import unpack_event_id
-from spine.inputs import SOURCE_DECODER
 from spine.tables import quote
 from spine.tokens import issue
 
@@ -72,6 +68,8 @@ def show(
         async with _store(dsn, service) as connection:
             return await connection.fetch(_SHOW, lane, _key(key), released)
 
+    from spine.inputs import SOURCE_DECODER  # noqa: PLC0415
+
     rows = asyncio.run(read())
     for row in rows:
         event_id = unpack_event_id(row["event_id"]) if row["event_id"] is not None else "no event id"
@@ -117,9 +115,14 @@ def release(
 
 
 def _rehearse(service: str, dsn: str, lane: int, key: bytes) -> None:
+    from audit.offline import declared, offline_settings  # noqa: PLC0415
+    from audit.release import rehearse  # noqa: PLC0415
+    from audit.target import Target  # noqa: PLC0415
+
     settings = offline_settings()
     target = Target(dsn=dsn, schema=service, bus={})
-    rehearsal = asyncio.run(rehearse(target, declared(service, settings), settings, lane, key))
+    with told():
+        rehearsal = asyncio.run(rehearse(target, declared(service, settings), settings, lane, key))
     typer.echo(f"{rehearsal.released} of {rehearsal.parked} parked inputs would be released, under the code that is installed here")
     for table, count in sorted(rehearsal.rows.items()):
         typer.echo(f"    {count} rows of {table}")

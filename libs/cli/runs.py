@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-from spine.migrate import close_run, open_run
-
 app = typer.Typer(no_args_is_help=True)
 
 Dsn = Annotated[str, typer.Option(envvar="FP_OPERATOR_URL", help="the operator's login to the services' database")]
@@ -16,11 +14,16 @@ Service = Annotated[str, typer.Option(help="the service, which is also its schem
 @app.command("open")
 def open_(run: str, service: Service, dsn: Dsn) -> None:
     """Register a run: its number and its inbox partition."""
+    # Imported here and below: alembic takes a second that the other commands need not wait.
+    from spine.migrate import open_run  # noqa: PLC0415
+
     typer.echo(f"{run} is run {asyncio.run(open_run(dsn, service, run))} of {service}")
 
 
 @app.command()
 def close(run: str, service: Service, dsn: Dsn) -> None:
     """Close a run: later records of it are parked as CLOSED_RUN."""
+    from spine.migrate import close_run  # noqa: PLC0415
+
     asyncio.run(close_run(dsn, service, run))
     typer.echo(f"{run} is closed in {service}")

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 
 from aiokafka.abc import AbstractTokenProvider
-from aws_msk_iam_sasl_signer import MSKAuthTokenProvider
 
 # Tokens live 900 s. One that is younger than this share of its life is reused; the rest is room for a slow signer and a skewed clock.
 _RENEW_AT = 0.8
@@ -15,6 +14,15 @@ Signer = Callable[[str], tuple[str, float]]
 
 class TokenSignError(Exception):
     """No token could be signed and the cached one is over."""
+
+
+def aws_signer() -> Signer:
+    """AWS's own signer."""
+    # Imported here: it brings boto3, whose import is half of a worker's start where nothing is signed.
+    from aws_msk_iam_sasl_signer import MSKAuthTokenProvider  # noqa: PLC0415
+
+    sign: Signer = MSKAuthTokenProvider.generate_auth_token
+    return sign
 
 
 class MskIamTokens(AbstractTokenProvider):
@@ -27,11 +35,11 @@ class MskIamTokens(AbstractTokenProvider):
     def __init__(
         self,
         region: str,
-        signer: Signer = MSKAuthTokenProvider.generate_auth_token,
+        signer: Signer | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._region = region
-        self._signer = signer
+        self._signer = signer or aws_signer()
         self._clock = clock
         self._token = ""
         self._signed_at = 0.0
