@@ -3,9 +3,8 @@
 import pytest
 
 from rig import Rig
-from spine.steps import Step
 from testkit.model.invariants import of_lane
-from testkit.model.moves import APPEND, CRASH, DIES, LANDS, LOST, PAUSE, SKIP, parse
+from testkit.model.moves import parse
 from testkit.model.state import Lane
 from tests.model.stage import stage_for
 from tests.model.ways import way
@@ -14,22 +13,33 @@ LOG = ("e1", "e2", "e1")
 
 WAYS: dict[str, tuple[str, ...]] = {
     "nothing goes wrong": (),
-    "a crash with a claim open": (Step.LEASE_TAKEN, CRASH),
-    "a crash before COMMIT": (Step.LANE_LOCKED, CRASH),
-    "a crash after COMMIT": (Step.COMMITTED, CRASH),
-    "a crash before the broker has the rows": (Step.OUTBOX_READ, CRASH),
-    "a crash while the broker takes the rows": (APPEND, CRASH),
-    "a crash before the mark": (Step.PUBLISHED, CRASH),
-    "two crashes": (Step.COMMITTED, CRASH, Step.PUBLISHED, CRASH),
-    "a zombie learns from its lease": (Step.PUBLISHED, PAUSE, Step.RENEWED, Step.CLAIMED),
-    "a zombie learns from the fence": (Step.PUBLISHED, PAUSE, Step.CLAIMED, Step.LANE_LOCKED, Step.POSITIONED),
-    "a zombie publishes beside the new owner": (Step.COMMITTED, PAUSE, Step.CLAIMED, APPEND, Step.MARKED, APPEND),
-    "a handover": (Step.COMMITTED, Step.DRAINING, Step.RELEASED, Step.CLAIMED),
-    "a COMMIT without an answer that lands": (LOST, LANDS, Step.COMMIT_SETTLED),
-    "a COMMIT without an answer that dies": (LOST, DIES, Step.COMMIT_SETTLED),
-    "a COMMIT that lands after its worker has died": (LOST, CRASH, Step.LEASE_TAKEN, LANDS, Step.CLAIMED),
-    "a COMMIT that dies after its worker has died": (LOST, CRASH, Step.LEASE_TAKEN, DIES, Step.CLAIMED),
-    "a record that was not the next one": (SKIP, Step.LANE_LOCKED),
+    "a crash with a claim open": ("w1 LEASE_TAKEN", "w1 crash"),
+    "a crash before COMMIT": ("w1 LANE_LOCKED", "w1 crash"),
+    "a crash after COMMIT": ("w1 COMMITTED", "w1 crash", "w2 CLAIMED"),
+    "a crash before the broker has the rows": ("w1 OUTBOX_READ", "w1 crash"),
+    "a crash while the broker takes the rows": ("w1 append", "w1 crash"),
+    "a crash before the mark": ("w1 PUBLISHED", "w1 crash", "w2 CLAIMED"),
+    "two crashes": ("w1 COMMITTED", "w1 crash", "w2 PUBLISHED", "w2 crash"),
+    "a zombie learns from its lease": ("w1 PUBLISHED", "w1 pause", "w2 CLAIMED", "w1 RENEWED"),
+    "a zombie's batch meets the fence": ("w1 POSITIONED", "w1 pause", "w2 CLAIMED", "w1 LANE_LOCKED"),
+    "a zombie's batch comes after the new owner's": ("w1 POSITIONED", "w1 pause", "w2 CLAIMED", "w2 COMMITTED", "w1 LANE_LOCKED"),
+    "a zombie's mark meets the fence": ("w1 PUBLISHED", "w1 pause", "w2 CLAIMED", "w1 MARKED"),
+    "a zombie publishes beside the new owner": (
+        "w1 COMMITTED",
+        "w1 pause",
+        "w2 CLAIMED",
+        "w1 OUTBOX_READ",
+        "w2 OUTBOX_READ",
+        "w1 append",
+        "w2 PUBLISHED",
+        "w1 PUBLISHED",
+    ),
+    "a handover": ("w1 COMMITTED", "w1 DRAINING", "w1 RELEASED", "w2 CLAIMED"),
+    "a COMMIT without an answer that lands": ("w1 lost", "lands", "w1 COMMIT_SETTLED"),
+    "a COMMIT without an answer that dies": ("w1 lost", "dies", "w1 COMMIT_SETTLED"),
+    "a COMMIT that lands after its worker has died": ("w1 lost", "w1 crash", "w2 LEASE_TAKEN", "lands", "w2 CLAIMED"),
+    "a COMMIT that dies after its worker has died": ("w1 lost", "w1 crash", "w2 LEASE_TAKEN", "dies", "w2 CLAIMED"),
+    "a record that was not the next one": ("w1 skip", "w1 LANE_LOCKED"),
 }
 
 

@@ -19,18 +19,19 @@ _GOES_ON = frozenset({Step.CLAIMED, Step.COMMITTED, Step.COMMIT_SETTLED, Step.PU
 class _Node(NamedTuple):
     state: State
     done: int
-    last: tuple[int, str]
+    due: bool
+    """The move before was one of the acts, and a crash must follow it at once."""
 
 
 def way(log: tuple[str, ...], acts: tuple[str, ...]) -> tuple[Script, Lane]:
-    """The shortest way to an end on which `acts` happen in this order, and no other fault; a crash right after the act before it, to the
-    worker that did it. The lane as the model leaves it."""
+    """The shortest way to an end on which `acts` (`w1 crash`, `w2 CLAIMED`, `lands`) happen in this order, and no other fault; a crash
+    right after the act before it. The lane as the model leaves it."""
     kinds = {CRASH: "crash", PAUSE: "pause", LOST: "lost", SKIP: "skip", Step.DRAINING: "handover"}
-    counts = {kind: acts.count(act) for act, kind in kinds.items()}
+    counts = {kind: sum(_act(wanted) == act for wanted in acts) for act, kind in kinds.items()}
     budget = Budget(sum(counts.values()), **counts)
     # The code begins the same batch again when its COMMIT died, where the model may take another: one record a batch leaves no choice.
-    rules = Rules(batch=1 if LOST in acts else 2)
-    root = _Node(initial((log,), budget, command=False), 0, (-1, ""))
+    rules = Rules(batch=1 if counts["lost"] else 2)
+    root = _Node(initial((log,), budget, command=False), 0, due=False)
     parents: dict[_Node, tuple[_Node, Move] | None] = {root: None}
     frontier = deque([root])
     while frontier:
@@ -50,15 +51,19 @@ def way(log: tuple[str, ...], acts: tuple[str, ...]) -> tuple[Script, Lane]:
 def _next(node: _Node, move: Move, state: State, acts: tuple[str, ...]) -> Iterator[_Node]:
     if _in_hand(node.state, move.actor) and move.act not in _GOES_ON:
         return
-    is_due = node.done < len(acts) and move.act == acts[node.done]
-    if move.act == CRASH and not (is_due and (node.done == 0 or node.last == (move.actor, acts[node.done - 1]))):
+    is_due = node.done < len(acts) and acts[node.done] == " ".join(move.line().split()[: 2 if move.actor >= 0 else 1])
+    if move.act == CRASH and not (is_due and node.due):
         return
     # Only a crash asks what was last: elsewhere the same state is the same node, whichever way led there.
-    crash_next = is_due and node.done + 1 < len(acts) and acts[node.done + 1] == CRASH
+    crash_next = is_due and node.done + 1 < len(acts) and _act(acts[node.done + 1]) == CRASH
     if is_due:
-        yield _Node(state, node.done + 1, (move.actor, move.act) if crash_next else (-1, ""))
+        yield _Node(state, node.done + 1, crash_next)
     if not is_due or crash_next:
-        yield _Node(state, node.done, (-1, ""))
+        yield _Node(state, node.done, due=False)
+
+
+def _act(wanted: str) -> str:
+    return wanted.rsplit(maxsplit=1)[-1]
 
 
 def _in_hand(state: State, worker: int) -> bool:
