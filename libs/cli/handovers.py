@@ -29,7 +29,7 @@ def handovers(
     since: Annotated[str | None, typer.Option(help="from this instant on, ISO 8601; UTC where no offset is given")] = None,
     limit: Annotated[int, typer.Option(min=1, help="the newest so many")] = 200,
 ) -> None:
-    """Claims, releases, fences and stops of a service's lanes, newest last; then how often, and how long lanes had no owner."""
+    """Claims, releases, fences and stops of a service's lanes, newest last; then, of those, how often, and how long lanes had no owner."""
     start = _instant(since) if since is not None else None
 
     async def read() -> list[asyncpg.Record]:

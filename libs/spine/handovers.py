@@ -97,7 +97,7 @@ class Handovers:
             notes = [self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))]
             try:
                 await self._write(notes)
-            except TRANSIENT_STORE as error:
+            except (*TRANSIENT_STORE, OSError) as error:  # a name that can't be resolved for a moment is an OSError, no more
                 _log.warning("handover.waits", notes=len(notes) + len(self._waiting), error=f"{type(error).__name__}: {error}")
                 self._put_back(notes)
                 await asyncio.sleep(_RETRY)

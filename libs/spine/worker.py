@@ -175,7 +175,7 @@ class Worker:
         for lane in mine:
             if lane not in self._standing.kept and lane in self._tasks:
                 _log.warning("lane.lease_lost", lane=lane)
-                self._note(HandoverEvent.LEASE_LOST, self._lanes[lane])
+                self._note_given_up(HandoverEvent.LEASE_LOST, lane)
                 self._tasks[lane].cancel()
         share = self._standing.share
         if len(self._lanes) < share:
@@ -193,6 +193,12 @@ class Worker:
 
     def _note(self, event: HandoverEvent, worker: LaneWorker, reason: str = "") -> None:
         self._handovers.note(event, worker.claim.lane, worker.claim.epoch, reason)
+
+    def _note_given_up(self, event: HandoverEvent, lane: int) -> None:
+        # One row a lane, though it is cancelled again until it is gone.
+        if lane not in self._given_up:
+            self._given_up.add(lane)
+            self._note(event, self._lanes[lane])
 
     def _note_all(self, event: HandoverEvent, reason: str) -> None:
         for _, worker in sorted(self._lanes.items()):
@@ -260,10 +266,7 @@ class Worker:
             if self._tasks and time.monotonic() > self._good_until - margin:
                 _log.error("worker.lease_in_doubt", lanes=sorted(self._tasks), reason=Reason.LEASE_LOST)
                 for lane, task in list(self._tasks.items()):
-                    # One row a lane, though it is cancelled again until it is gone.
-                    if lane not in self._given_up:
-                        self._given_up.add(lane)
-                        self._note(HandoverEvent.LEASE_IN_DOUBT, self._lanes[lane])
+                    self._note_given_up(HandoverEvent.LEASE_IN_DOUBT, lane)
                     task.cancel()
 
     async def _listen(self) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import secrets
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +20,7 @@ from ledger.service import POSTED
 from rig import Rig, entry
 from spine.deadline import Deadline
 from testkit.engines import EngineSet
-from testkit.harness import until
+from testkit.harness import Process, until
 
 
 class FaustWorkers:
@@ -32,13 +31,14 @@ class FaustWorkers:
         self.one_by_one, self.two_at_once = f"{self.name}.one", f"{self.name}.two"
         self._bootstrap = bootstrap
         self._folder = folder
+        self._log = folder / "faust.log"
         self._handled = folder / "handled.txt"
 
     def handled(self) -> list[str]:
         """What any of them handled, in order."""
         return self._handled.read_text().split() if self._handled.exists() else []
 
-    def start(self, *, trouble: bool) -> subprocess.Popen[bytes]:
+    def start(self, *, trouble: bool) -> Process:
         """One worker process; in `trouble`, its handlers raise and hang where a message is named so."""
         settings = {
             "group": self.name,
@@ -50,8 +50,10 @@ class FaustWorkers:
             "trouble": trouble,
         }
         program = Path(__file__).parent / "faust_app.py"
-        with (self._folder / "faust.log").open("ab") as log:
-            return subprocess.Popen([sys.executable, program, json.dumps(settings), "worker", "--loglevel=info"], stdout=log, stderr=log)
+        argv = [sys.executable, str(program), json.dumps(settings), "worker", "--loglevel=info"]
+        process = Process(self.name, argv, {}, 0, self._log)
+        process.start()
+        return process
 
     async def committed(self, admin: AIOKafkaAdminClient) -> dict[str, int]:
         """From which offset the next worker will read, by topic."""
@@ -59,7 +61,7 @@ class FaustWorkers:
         return {place.topic: offset.offset for place, offset in found.items()}
 
     def log(self) -> str:
-        return (self._folder / "faust.log").read_text()[-3000:]
+        return self._log.read_text()[-3000:]
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +99,11 @@ async def faust_killed(engines: EngineSet, tmp_path_factory: pytest.TempPathFact
 
 
 @asynccontextmanager
-async def killed_at_the_end(process: subprocess.Popen[bytes]) -> AsyncIterator[None]:
+async def killed_at_the_end(process: Process) -> AsyncIterator[None]:
     try:
         yield
     finally:
         process.kill()
-        process.wait()
 
 
 async def test_faust_acknowledges_a_message_whose_handler_raised(faust_killed: FaustWorkers) -> None:

@@ -31,8 +31,9 @@ from testkit.harness import free_port, until
 _PR_SET_PDEATHSIG = 1
 
 _SERVER = multiprocessing.get_context("forkserver")
-# pytest too: the server's children look at the main module of this process, which is pytest's.
-_SERVER.set_forkserver_preload(["forked", "pytest"])
+# pytest: the children look at the main module of this process, which is pytest's. The last two are imported by a worker's first use of
+# its HTTP server, which would cost each of them a quarter of a second.
+_SERVER.set_forkserver_preload(["forked", "pytest", "pydantic.v1", "uvicorn.protocols.http.h11_impl"])
 
 
 def _start_server() -> None:
