@@ -20,7 +20,8 @@ class Configuration(NamedTuple):
         logs = " or ".join(" | ".join(" ".join(log) or "-" for log in lanes) for lanes in self.logs)
         kinds = ", ".join(f"{getattr(self.budget, kind)} {kind}" for kind in Budget._fields[1:] if getattr(self.budget, kind))
         command = "; a command" if self.command else ""
-        return f"records {logs}{command}; at most {self.budget.total} of ({kinds}); {self.batch} records a batch"
+        faults = f"at most {self.budget.total} of ({kinds})" if kinds else "no fault"
+        return f"records {logs}{command}; {faults}; {self.batch} records a batch"
 
 
 # Together about 1.5 million moves: half a minute on a busy core. Each covers what the others leave out; the whole at once (two lanes, four
