@@ -5,25 +5,13 @@ from typing import Annotated
 
 import typer
 
+from cli.where import Bootstrap, Prefix, bus_options
 from laws.topics import TOPICS
 from spine.provision import Change, ChangeKind
 from spine.provision import apply as apply_changes
 from spine.provision import plan as plan_changes
-from testkit import engines
 
 app = typer.Typer(no_args_is_help=True)
-
-Bootstrap = Annotated[str, typer.Option(envvar="FP_KAFKA_BOOTSTRAP", help="brokers; the engines of fp up where none are named")]
-Prefix = Annotated[str, typer.Option(help="prefix of topic names, for a shared test broker")]
-
-
-def _options(bootstrap: str) -> dict[str, str]:
-    if not bootstrap:
-        found = engines.attached()
-        if found is None:
-            raise typer.BadParameter("no brokers: give --bootstrap, or start engines with fp up")
-        bootstrap = found.endpoints.kafka_bootstrap
-    return {"bootstrap_servers": bootstrap}
 
 
 def _show(changes: list[Change]) -> None:
@@ -35,7 +23,7 @@ def _show(changes: list[Change]) -> None:
 @app.command()
 def plan(bootstrap: Bootstrap = "", prefix: Prefix = "") -> None:
     """What apply would do."""
-    _show(asyncio.run(plan_changes(_options(bootstrap), TOPICS, prefix)))
+    _show(asyncio.run(plan_changes(bus_options(bootstrap), TOPICS, prefix)))
 
 
 @app.command()
@@ -45,13 +33,13 @@ def apply(
     replication: Annotated[int, typer.Option(min=1, help="replicas of a new topic")] = 1,
 ) -> None:
     """Make the cluster as the catalogue says."""
-    _show(asyncio.run(apply_changes(_options(bootstrap), TOPICS, prefix, replication)))
+    _show(asyncio.run(apply_changes(bus_options(bootstrap), TOPICS, prefix, replication)))
 
 
 @app.command()
 def diff(bootstrap: Bootstrap = "", prefix: Prefix = "") -> None:
     """Exit 1 when anything differs; 2 when a partition count does, which apply will not mend."""
-    changes = asyncio.run(plan_changes(_options(bootstrap), TOPICS, prefix))
+    changes = asyncio.run(plan_changes(bus_options(bootstrap), TOPICS, prefix))
     _show(changes)
     if any(change.kind is ChangeKind.CONFLICT for change in changes):
         raise typer.Exit(2)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator
-
-from aiohttp import web
-
 from audit.target import Target
 from laws.topics import AUDIT
 from ledger.service import ADJUST, ENTRY, KEY, POSTED_EVENT
+from payee import payee_at
 from rig import Rig, adjust, entry, key_given
 from spine.deadline import Deadline
 from spine.migrate import close_run, open_run
-from testkit.harness import free_port
 
 LATER_RUN = "platform_20270101T000000Z"
 ACCOUNTS = [f"a{number}" for number in range(6)]
@@ -30,31 +25,11 @@ def target(rig: Rig) -> Target:
     )
 
 
-@contextlib.asynccontextmanager
-async def payee(rig: Rig) -> AsyncIterator[None]:
-    """The outside of the test service: says yes."""
-
-    async def paid(_: web.Request) -> web.Response:
-        return web.Response(status=201, body=b"{}")
-
-    app = web.Application()
-    app.router.add_post("/{ref}", paid)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    rig.site.environment["FP_PROVIDER_URL"] = f"http://127.0.0.1:{port}"
-    try:
-        yield
-    finally:
-        await runner.cleanup()
-
-
 async def live_through(rig: Rig) -> int:
     """Records with every verdict, waits that end in each way, calls, commands twice, a poisoned key, a refusing store, releases, runs that
     are not open yet and not open any more; the number of records."""
     await rig.site.topics([AUDIT])
-    async with payee(rig), rig.worker() as (_, door):
+    async with payee_at(rig), rig.worker() as (_, door):
         await rig.send(*(entry(f"e{n}-{account}", account=account, amount=n) for n in range(8) for account in ACCOUNTS))
         await rig.send(*(entry(f"c{n}-{account}", account=account, note="count") for n in range(3) for account in ACCOUNTS))
         await rig.send(*(entry(f"e1-{account}", account=account, amount=1) for account in ACCOUNTS))

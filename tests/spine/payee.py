@@ -13,30 +13,40 @@ from testkit.harness import free_port
 
 
 class Payee:
-    """Atomic per reference, as a provider with idempotency keys is; busy the first time for some."""
+    """Atomic per reference, as a provider with idempotency keys is, and unreliable in what it says.
 
-    def __init__(self, busy: set[str]) -> None:
+    `faults` are by reference, one a submission: `busy` (503, nothing is done), `lost before` and `lost after` (no answer, and nothing or
+    everything is done).
+    """
+
+    def __init__(self, faults: dict[str, list[str]]) -> None:
         self.effects: Counter[str] = Counter()
-        self._busy = busy
+        self.asked: Counter[str] = Counter()
+        self._faults = faults
 
     async def submit(self, request: web.Request) -> web.Response:
-        """Pay."""
+        """Pay, or fail as it is told."""
         ref = request.match_info["ref"]
-        if ref in self._busy:
-            self._busy.remove(ref)
+        fault = self._faults.get(ref, []).pop(0) if self._faults.get(ref) else ""
+        if fault == "busy":
             return web.Response(status=503)
-        self.effects[ref] += 1
+        if fault != "lost before":
+            self.effects[ref] += 1
+        if fault.startswith("lost") and request.transport is not None:
+            request.transport.abort()
         return web.Response(status=201, body=b"{}")
 
     async def lookup(self, request: web.Request) -> web.Response:
         """Say whether it was paid."""
-        return web.Response(status=200 if self.effects[request.match_info["ref"]] else 404, body=b"{}")
+        ref = request.match_info["ref"]
+        self.asked[ref] += 1
+        return web.Response(status=200 if self.effects[ref] else 404, body=b"{}")
 
 
 @contextlib.asynccontextmanager
-async def payee_at(rig: Rig, *busy: str) -> AsyncIterator[Payee]:
-    """A payee that the workers of a rig will call."""
-    payee = Payee(set(busy))
+async def payee_at(rig: Rig, *busy: str, **faults: list[str]) -> AsyncIterator[Payee]:
+    """A payee that the workers of a rig will call; `busy` are references whose first submission is refused for the moment."""
+    payee = Payee(faults | {ref: ["busy"] for ref in busy})
     app = web.Application()
     app.router.add_post("/{ref}", payee.submit)
     app.router.add_get("/{ref}", payee.lookup)

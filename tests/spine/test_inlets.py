@@ -6,14 +6,13 @@ from collections import Counter
 from typing import Any
 
 import aiohttp
-from aiohttp import web
 
 from laws.envelope import decode_envelope
 from laws.verdicts import Verdict
 from ledger.service import POSTED
+from payee import payee_at
 from rig import Rig, adjust, entry, key_given
 from spine.deadline import Deadline
-from testkit.harness import free_port
 
 
 async def test_commands_and_records_of_one_key_at_once_add_up(rig: Rig) -> None:
@@ -70,48 +69,12 @@ async def test_a_wait_does_not_end_before_the_log_is_read_up_to_its_first_sight(
     assert [row["how"] for row in await rig.rows("SELECT how FROM entry")] == ["keyed"]
 
 
-class Payee:
-    """The outside: atomic per key, and unreliable in what it says."""
-
-    def __init__(self, faults: dict[str, list[str]]) -> None:
-        self.effects: Counter[str] = Counter()
-        self.asked: Counter[str] = Counter()
-        self._faults = faults
-
-    async def submit(self, request: web.Request) -> web.Response:
-        ref = request.match_info["ref"]
-        fault = self._faults.get(ref, []).pop(0) if self._faults.get(ref) else ""
-        if fault == "busy":
-            return web.Response(status=503)
-        if fault != "lost before":
-            self.effects[ref] += 1
-        if fault.startswith("lost") and request.transport is not None:
-            request.transport.abort()
-        return web.Response(status=201, body=b"{}")
-
-    async def lookup(self, request: web.Request) -> web.Response:
-        ref = request.match_info["ref"]
-        self.asked[ref] += 1
-        return web.Response(status=200 if self.effects[ref] else 404, body=b"{}")
-
-
 async def test_an_unknown_answer_is_asked_about_and_never_repeated_blindly(rig: Rig) -> None:
-    payee = Payee({"p2": ["lost after"], "p3": ["lost before"], "p4": ["busy", "busy"], "p5": ["busy"] * 9})
-    app = web.Application()
-    app.router.add_post("/{ref}", payee.submit)
-    app.router.add_get("/{ref}", payee.lookup)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    rig.site.environment["FP_PROVIDER_URL"] = f"http://127.0.0.1:{port}"
-    try:
-        async with rig.worker():
-            await rig.send(*(entry(f"p{number}", account=f"a{number}", note="pay") for number in range(1, 6)))
-            await rig.until("SELECT count(*)::int FROM entry WHERE event_id LIKE 'paid:%'", 5)
-            await rig.until("SELECT count(*)::int FROM pending", 0)
-    finally:
-        await runner.cleanup()
+    faults = {"p2": ["lost after"], "p3": ["lost before"], "p4": ["busy", "busy"], "p5": ["busy"] * 9}
+    async with payee_at(rig, **faults) as payee, rig.worker():
+        await rig.send(*(entry(f"p{number}", account=f"a{number}", note="pay") for number in range(1, 6)))
+        await rig.until("SELECT count(*)::int FROM entry WHERE event_id LIKE 'paid:%'", 5)
+        await rig.until("SELECT count(*)::int FROM pending", 0)
     how = {row["event_id"]: row["how"].split()[0] for row in await rig.rows("SELECT event_id, how FROM entry WHERE event_id LIKE 'paid:%'")}
     assert how == {"paid:p1": "DONE", "paid:p2": "DONE", "paid:p3": "DONE", "paid:p4": "DONE", "paid:p5": "EXHAUSTED"}
     assert payee.effects == Counter({"p1": 1, "p2": 1, "p3": 1, "p4": 1})
@@ -119,16 +82,7 @@ async def test_an_unknown_answer_is_asked_about_and_never_repeated_blindly(rig: 
 
 
 async def test_a_dead_owner_s_call_is_asked_about_by_the_next(rig: Rig) -> None:
-    payee = Payee({})
-    app = web.Application()
-    app.router.add_post("/{ref}", payee.submit)
-    app.router.add_get("/{ref}", payee.lookup)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    rig.site.environment["FP_PROVIDER_URL"] = f"http://127.0.0.1:{port}"
-    try:
+    async with payee_at(rig) as payee:
         doomed = rig.process(FP_FAULTS="KILL TASK_CALLED 1")
         doomed.start()
         await rig.send(entry("p1", note="pay"))
@@ -138,8 +92,6 @@ async def test_a_dead_owner_s_call_is_asked_about_by_the_next(rig: Rig) -> None:
         await rig.until("SELECT count(*)::int FROM entry WHERE event_id = 'paid:p1'", 1)
         heir.terminate()
         await heir.ended(Deadline(20))
-    finally:
-        await runner.cleanup()
     assert payee.effects == Counter({"p1": 1})
     assert payee.asked["p1"] >= 1
 
