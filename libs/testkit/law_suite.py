@@ -23,6 +23,7 @@ from laws.identity import pack_event_id
 from laws.payload_hash import payload_hash
 from laws.topics import AUDIT
 from spine.deadline import Deadline
+from spine.lanes import lane_specs
 from spine.steps import Step
 from spine.tables import quote
 from spine.tokens import issue
@@ -49,6 +50,7 @@ _WINDOW = 10
 _ASLEEP_AT = (Step.BEFORE_COMMIT, Step.PUBLISHED, Step.TASK_CALLED, Step.COMMAND_RECEIVED)
 # Half of the lives are over within a lease: the shorter it is, the sooner everything has happened.
 _LEASE = 0.8
+# No more workers than lanes: one that owns nothing passes no step.
 _SLOTS = 4
 # A step that its worker did not come to in time gets so many workers.
 _TRIES = 5
@@ -190,7 +192,7 @@ async def _survive(place: Ground, room: EngineRoom) -> Survived:
     ]
     moves = [moves[i] for i in sorted(range(len(moves)), key=lambda i: (i * 7) % len(moves))]
     run = Run(place, room, moves, _SEED, tries=_TRIES)
-    await run.play(_SLOTS)
+    await run.play(min(_SLOTS, len(lane_specs(place.service))))
     return Survived(steps, frozen, run.figures, dict(place.proxy.cuts), [*run.findings, *await place.audited()])
 
 

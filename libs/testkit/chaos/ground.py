@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from spine.deadline import Deadline
+from spine.faults import TRANSIENT_STORE
 from spine.service import Service
 from testkit.chaos.audited import audited
 from testkit.chaos.commit_proxy import CommitProxy
@@ -24,6 +25,7 @@ from testkit.workloads import Workload
 # before it is stuck.
 LEASE = 1.2
 _SHARES_OF_LEASE = {"LOCK": 0.4, "STATEMENT": 0.65, "IDLE_IN_TRANSACTION": 0.75, "DRAIN": 0.85, "LEASE": 1.0}
+_OWNS = "SELECT EXISTS (SELECT 1 FROM worker JOIN lane_lease l ON owner = worker_id WHERE address LIKE $1 AND l.until > now())"
 _QUIET_SECONDS = 120.0
 _END_SECONDS = 30.0
 
@@ -61,6 +63,14 @@ class Ground:
 
     def _ports(self) -> list[int]:
         return [worker.port for worker in self.workers if worker.alive and not worker.stopped.is_set()]
+
+    async def owns(self, worker: Forked) -> bool:
+        """Whether a worker has a lane now; nobody has one while the store is down."""
+        try:
+            async with self.site.store(self.service.name) as store:
+                return bool(await store.fetchval(_OWNS, f"%:{worker.port}"))
+        except TRANSIENT_STORE:
+            return False
 
     async def settle(self) -> None:
         """Every input is taken, applied and published. Raises DeadlineExceededError with what is left."""

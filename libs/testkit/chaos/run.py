@@ -31,11 +31,10 @@ _PIECES_SECONDS = 0.15
 # Subjects of which a part of the endless stream is made at a time: what belongs together stands within it, and all kinds do.
 _SUBJECTS = 60
 # A worker that has not come to its step by now is killed where it stands.
-_STEP_SECONDS = 4.0
+_STEP_SECONDS = 6.0
 # A frozen worker sleeps so many leases: another has its lanes when it wakes.
 _ASLEEP_LEASES = 1.25
-# After so many leases a worker owns lanes, also where one that was killed must be waited out first.
-_OWNING_LEASES = 1.5
+_LOOK_SECONDS = 0.05
 # Cuts of one worker's own wire come this far apart, so that its claim gets through between two of them.
 _CUTS_SECONDS = 0.3
 _AWAKE_SECONDS = 0.5
@@ -118,9 +117,7 @@ class Run:
         elif move.kind is Kind.FREEZE_AT:
             out = move.step in ON_THE_WAY_OUT
             worker = self._place.worker({FAULTS: f"STOP {move.step} {1 if out else move.nth}"})
-            await self._spend_until(
-                worker.ended if out else worker.stopped, worker, _OWNING_LEASES * self._place.lease if out else _STEP_SECONDS
-            )
+            await (self._until_owner(worker) if out else self._spend_until(worker.stopped, worker))
             await self._leave(worker, 0.0)
         elif move.kind is Kind.FREEZE:
             worker = self._place.worker()
@@ -136,7 +133,7 @@ class Run:
         fault = f"KILL {step} {nth}"
         if step in ON_THE_WAY_OUT:
             worker = self._place.worker({FAULTS: f"KILL {step} 1"})
-            await self._spend(worker, _OWNING_LEASES * self._place.lease)
+            await self._until_owner(worker)
             worker.send(signal.SIGTERM)
             await self._spend_until(worker.ended, worker)
         elif step in AFTER_A_CUT:
@@ -203,6 +200,15 @@ class Run:
         self.figures.crashes += 1
         if not self._room.troubled:
             self.findings.append(f"CRASH {worker.log.name} ended with {worker.code}")
+
+    async def _until_owner(self, worker: Forked) -> None:
+        """Returns when a worker has a lane to give back, or when it has waited for one long enough."""
+        await worker.started.wait()
+        deadline = Deadline(_STEP_SECONDS)
+        while worker.alive and not deadline.expired:
+            if await self._place.owns(worker):
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
 
     @staticmethod
     async def _spend(worker: Forked, seconds: float) -> None:
