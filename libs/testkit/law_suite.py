@@ -72,7 +72,8 @@ class LawSuite:
     workload: ClassVar[Workload]
 
     @pytest.fixture(scope="class")
-    async def server(self) -> AsyncIterator[ForkServer]:
+    @classmethod
+    async def server(cls) -> AsyncIterator[ForkServer]:
         """Where the workers come from."""
         server = ForkServer()
         await server.start()
@@ -80,20 +81,22 @@ class LawSuite:
         await server.close()
 
     @pytest.fixture(scope="class")
-    async def place(self, engines: EngineSet, server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ground]:
+    @classmethod
+    async def place(cls, engines: EngineSet, server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ground]:
         """Two workers that run."""
         breaker = {"FP_BREAKER_WINDOW": str(_WINDOW)}
-        async with ground(engines.endpoints, server, self.workload, tmp_path_factory.mktemp("laws"), _SEED, environment=breaker) as place:
+        async with ground(engines.endpoints, server, cls.workload, tmp_path_factory.mktemp("laws"), _SEED, environment=breaker) as place:
             workers = [place.worker(), place.worker()]
             deadline = Deadline(60.0)
             await asyncio.gather(*(worker.ready(deadline) for worker in workers))
             yield place
 
     @pytest.fixture(scope="class")
-    async def survived(self, engines: EngineSet, server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Survived:
+    @classmethod
+    async def survived(cls, engines: EngineSet, server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Survived:
         """A place after kills at every step, zombies, handovers and cuts."""
         folder = tmp_path_factory.mktemp("kills")
-        async with ground(engines.endpoints, server, self.workload, folder, _SEED, lease=_LEASE) as place:
+        async with ground(engines.endpoints, server, cls.workload, folder, _SEED, lease=_LEASE) as place:
             return await _survive(place, EngineRoom(engines))
 
     # --- inputs -----------------------------------------------------------------------------------------------------------------------

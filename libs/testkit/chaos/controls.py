@@ -124,11 +124,18 @@ _ALONE = frozenset({Wrong.MARK_PAST_UNACKNOWLEDGED.name})
 async def controls(room: EngineRoom, server: ForkServer, folder: Path) -> dict[str, str]:
     """What the audit finds first in each scene; empty for one that it does not catch."""
 
+    # The scenes share a service, and so a role of the cluster: two that alter it at once are refused.
+    one_role = asyncio.Lock()
+
     async def caught(name: str) -> str:
         lease = _LONG_LEASE if name in _LONG else LEASE
-        async with ground(room.endpoints, server, named(_SERVICE), folder / name, _SEED, lease=lease) as place:
+        async with contextlib.AsyncExitStack() as stack:
+            async with one_role:
+                made = ground(room.endpoints, server, named(_SERVICE), folder / name, _SEED, lease=lease)
+                place = await stack.enter_async_context(made)
             await SCENES[name](place, room)
-            return next(iter(await place.audited()), "")
+            async with one_role:
+                return next(iter(await place.audited()), "")
 
     together = [name for name in SCENES if name not in _ALONE]
     found = dict(zip(together, await asyncio.gather(*(caught(name) for name in together)), strict=True))
