@@ -97,11 +97,18 @@ class CommandDoor:
 
     async def _apply(self, spec: LaneSpec, inputs: Sequence[Input]) -> list[CommandAnswer]:
         pause = 0.05
-        new_for_sure = False
+        # Inputs that a transaction applied whose COMMIT was not answered, and which turned out to be in.
+        applied_before: frozenset[int] = frozenset()
+        in_doubt: UnknownCommitError | None = None
         deadline = Deadline(self._rt.settings.timeouts.lease)
         while True:
             try:
                 async with self._rt.pool.acquire() as connection:
+                    if in_doubt is not None:
+                        if await was_committed(connection, spec.lane, in_doubt):
+                            applied_before |= {i for i, verdict in enumerate(in_doubt.verdicts) if verdict is Verdict.NEW}
+                        in_doubt = None
+                        reached(Step.COMMIT_SETTLED)
                     applied = await self._rt.law.apply(
                         connection, spec, None, inputs, notify=(self._rt.ownership.channel, f"outbox:{spec.lane}")
                     )
@@ -111,10 +118,7 @@ class CommandDoor:
                 middle = len(inputs) // 2
                 return [*await self._apply(spec, inputs[:middle]), *await self._apply(spec, inputs[middle:])]
             except UnknownCommitError as unknown:
-                # If it is in, applying it again answers DUPLICATE with the stored replies: then it was new just now.
-                async with self._rt.pool.acquire() as connection:
-                    new_for_sure = await was_committed(connection, spec.lane, unknown) or new_for_sure
-                reached(Step.COMMIT_SETTLED)
+                in_doubt = unknown
                 continue
             except TRANSIENT_STORE as error:
                 if deadline.expired:
@@ -127,9 +131,11 @@ class CommandDoor:
             if applied is None:
                 raise RuntimeError("a command batch was empty")
             self._rt.telemetry.applied(spec.group.name, inputs[0].inlet, applied, 0.0)
-            if not new_for_sure:
-                return list(applied.answers)
-            return [answer._replace(verdict=Verdict.NEW) if answer.verdict is Verdict.DUPLICATE else answer for answer in applied.answers]
+            # Applied again, what is in already answers DUPLICATE with its stored reply: for its caller it was new just now.
+            return [
+                answer._replace(verdict=Verdict.NEW) if i in applied_before and answer.verdict is Verdict.DUPLICATE else answer
+                for i, answer in enumerate(applied.answers)
+            ]
 
 
 async def release_parked(

@@ -3,7 +3,8 @@
 import asyncpg
 from aiokafka.errors import KafkaError
 
-CONNECTION_FAULTS = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError, TimeoutError)
+# OSError as a whole: a name that can't be resolved, or no route, while a failover is under way, is no ConnectionError.
+CONNECTION_FAULTS = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError)
 
 TRANSIENT_STORE = (
     *CONNECTION_FAULTS,

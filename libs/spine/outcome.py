@@ -31,10 +31,12 @@ class RefusedByStoreError(Exception):
 class UnknownCommitError(Exception):
     """The connection went away during COMMIT: whether the transaction is in is settled by `was_committed`."""
 
-    def __init__(self, lane_seq: int, certificate: bytes) -> None:
+    def __init__(self, lane_seq: int, certificate: bytes, verdicts: tuple[Verdict, ...]) -> None:
         super().__init__(f"commit of lane_seq={lane_seq} is unknown")
         self.lane_seq = lane_seq
         self.certificate = certificate
+        self.verdicts = verdicts
+        """What it said of each input, if it is in."""
 
 
 class Fence(NamedTuple):

@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import asyncpg
@@ -28,7 +29,7 @@ SELECT array(SELECT lane FROM kept) AS kept,
 _CLAIM = """
 WITH free AS (
     SELECT l.lane, l.owner, l.until FROM lane_lease l JOIN lane USING (lane)
-    WHERE l.until <= now() AND lane.stopped_reason IS NULL
+    WHERE l.until <= now() AND lane.stopped_reason IS NULL AND NOT l.lane = ANY($4::int[])
     ORDER BY l.until, l.lane LIMIT $2
     FOR UPDATE OF l SKIP LOCKED
 )
@@ -122,10 +123,10 @@ class Ownership:
         expiry = float(row["next_expiry"]) if row["next_expiry"] is not None else None
         return Standing(frozenset(row["kept"]), share, expiry), asked_at + self._lease
 
-    async def claim(self, count: int) -> list[Claim]:
-        """Up to `count` lanes whose lease is over, each under a new epoch and a fresh token."""
+    async def claim(self, count: int, but: Sequence[int] = ()) -> list[Claim]:
+        """Up to `count` lanes whose lease is over, each under a new epoch and a fresh token; none of `but`."""
         async with self._pool.acquire() as connection, connection.transaction():
-            taken = sorted(await connection.fetch(_CLAIM, self._worker_id, count, self._lease), key=lambda row: int(row["lane"]))
+            taken = sorted(await connection.fetch(_CLAIM, self._worker_id, count, self._lease, list(but)), key=lambda row: int(row["lane"]))
             if not taken:
                 return []
             reached(Step.LEASE_TAKEN)

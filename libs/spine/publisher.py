@@ -4,9 +4,11 @@ import asyncio
 from typing import Any
 
 import asyncpg
+import structlog
 from aiokafka import AIOKafkaProducer
 
 from spine.emission import HEADERS_DECODER
+from spine.faults import TRANSIENT
 from spine.outcome import FencedError
 from spine.ownership import Claim
 from spine.steps import Step, reached
@@ -31,6 +33,11 @@ _ROWS = 2000
 
 # A mark of its own is a write of its own: it waits this long for a batch to carry it along.
 _MARK_AFTER = 0.05
+
+_FAILURES = 10
+_RETRY_AFTER = 0.2
+
+_log = structlog.get_logger(__name__)
 
 
 class Publisher:
@@ -61,15 +68,26 @@ class Publisher:
         await self._mark()
 
     async def run(self) -> None:
-        """Publish whenever woken, until cancelled. Raises FencedError when the lane is another's."""
+        """Publish whenever woken, until cancelled. Raises FencedError when the lane is another's, TRANSIENT after too many in a row."""
+        failures = 0
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while await self._publish_some():
-                pass
-            if self.acknowledged_seq > self.marked_seq:
-                await asyncio.sleep(_MARK_AFTER)
-                await self._mark()
+            try:
+                while await self._publish_some():
+                    pass
+                if self.acknowledged_seq > self.marked_seq:
+                    await asyncio.sleep(_MARK_AFTER)
+                    await self._mark()
+                failures = 0
+            except TRANSIENT as error:
+                # A mark that waited too long behind a batch is no reason to give a lane away; a producer that never recovers is.
+                failures += 1
+                _log.warning("publisher.failed", lane=self._claim.lane, error=f"{type(error).__name__}: {error}", failures=failures)
+                if failures >= _FAILURES:
+                    raise
+                await asyncio.sleep(_RETRY_AFTER)
+                self._wake.set()
 
     async def _publish_some(self) -> bool:
         rows = await self._pool.fetch(_READ, self._claim.lane, self.acknowledged_seq, _ROWS)

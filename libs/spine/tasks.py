@@ -36,9 +36,13 @@ FROM picked WHERE p.lane = $1 AND p.kind = picked.kind AND p.ref = picked.ref
 RETURNING p.kind, p.ref, p.task_state, p.attempt, p.attempts, p.body, p.cap <= clock_timestamp() AS late
 """
 
+# Under the fence too: a zombie that woke up would put RESERVED over the new owner's EXECUTING, and a call would be made twice.
 _AGAIN = """
-UPDATE pending SET task_state = $4, due = clock_timestamp() + make_interval(secs => $5), attempts = $6
-WHERE lane = $1 AND kind = $2 AND ref = $3
+WITH mine AS (
+    SELECT 1 FROM lane WHERE lane = $1 AND epoch = $2 AND token = $3 FOR SHARE
+)
+UPDATE pending p SET task_state = $6, due = clock_timestamp() + make_interval(secs => $7), attempts = $8
+FROM mine WHERE p.lane = $1 AND p.kind = $4 AND p.ref = $5
 """
 
 _NEXT_DUE = """
@@ -144,7 +148,8 @@ class TaskRunner:
         state = "EXECUTING" if result.result == "UNKNOWN" else "RESERVED"
         backoff = min(task.max_backoff, task.first_backoff * 2 ** max(0, len(attempts) - 1))
         try:
-            await self._pool.execute(_AGAIN, self._claim.lane, row["kind"], row["ref"], state, backoff, _ATTEMPTS_ENCODER.encode(attempts))
+            fence = (self._claim.lane, self._claim.epoch, self._claim.token)
+            await self._pool.execute(_AGAIN, *fence, row["kind"], row["ref"], state, backoff, _ATTEMPTS_ENCODER.encode(attempts))
             reached(Step.TASK_RESCHEDULED)
         except TRANSIENT_STORE as error:
             # The row stays EXECUTING: it will be asked about, which is always safe.

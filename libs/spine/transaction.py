@@ -106,7 +106,7 @@ class Law:
         try:
             await transaction.commit()
         except CONNECTION_FAULTS as error:
-            raise UnknownCommitError(turn.lane_seq, certificate) from error
+            raise UnknownCommitError(turn.lane_seq, certificate, turn.verdicts) from error
         reached(Step.COMMITTED)
         return turn.applied()
 
@@ -474,6 +474,11 @@ class _Apply:
                 raise RuntimeError(f"anomaly of {item.ref} has no cause to descend from")
             self._writes.emit(self._law.emitter.row(emit, item.cause, at), item)
 
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """What became of each input."""
+        return tuple(judged.verdict for judged in self._judged)
+
     def applied(self) -> Applied:
         """What was done, once it is committed."""
         replies = self._writes.replies | self._stored_replies
@@ -484,7 +489,7 @@ class _Apply:
         ]
         return Applied(
             lane_seq=self.lane_seq,
-            verdicts=tuple(judged.verdict for judged in self._judged),
+            verdicts=self.verdicts,
             outputs=len(self._writes.outbox),
             answers=tuple(answers),
             tasks=self._writes.tasks,

@@ -179,7 +179,8 @@ class Worker:
                 self._tasks[lane].cancel()
         share = self._standing.share
         if len(self._lanes) < share:
-            for claim in await self._rt.ownership.claim(share - len(self._lanes)):
+            # A lane of this worker's own whose task has not ended yet is no free lane: two of its tasks would share one entry here.
+            for claim in await self._rt.ownership.claim(share - len(self._lanes), but=list(self._tasks)):
                 worker = LaneWorker(self._rt, self._specs[claim.lane], claim)
                 self._lanes[claim.lane] = worker
                 self._tasks[claim.lane] = asyncio.create_task(self._own(worker))
@@ -240,7 +241,12 @@ class Worker:
         if isinstance(cause, BusError):
             _log.error("lane.stopped", lane=lane, reason=cause.reason, detail=str(cause))
             self._rt.warnings[f"lane {lane} stopped"] = str(cause)
-            await self._rt.ownership.stop(worker.claim, str(cause))
+            try:
+                await self._rt.ownership.stop(worker.claim, str(cause))
+            except TRANSIENT as store:
+                # Not given back: its lease runs out, and the next owner finds the same cause.
+                _log.warning("lane.stop_failed", lane=lane, error=f"{type(store).__name__}: {store}")
+                return False
             return True
         if isinstance(cause, LaneStoppedError):
             _log.error("lane.stopped", lane=lane, detail=str(cause))

@@ -62,6 +62,18 @@ async def test_a_command_whose_commit_is_unknown_is_applied_once_and_answered_as
     assert await rig.value("SELECT balance FROM account WHERE account = 'a'") == 100
 
 
+async def test_a_duplicate_command_whose_commit_is_unknown_stays_a_duplicate(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in is a transaction that said DUPLICATE: its caller is not told that the command had an effect just now."""
+    async with rig.worker() as (_, door):
+        await rig.until("SELECT count(*)::int FROM lane_lease WHERE owner IS NOT NULL", 3)
+        source, spec = adjust(door, "c1", "a", 100)
+        first = await door.submit(source, spec, Deadline(20))
+        LostAnswer(monkeypatch, 1, committed=True)
+        second = await door.submit(source, spec, Deadline(20))
+    assert (first.verdict, second.verdict) == (Verdict.NEW, Verdict.DUPLICATE)
+    assert second.body == first.body
+
+
 async def test_certificates_are_recomputable_from_the_topic_and_the_tables(rig: Rig) -> None:
     async with rig.worker():
         await rig.send(*(entry(f"e{number}", account=f"a{number % 5}", note="count") for number in range(60)))

@@ -2,12 +2,17 @@
 
 import asyncio
 import signal
+import socket
 from itertools import pairwise
+
+import pytest
 
 from ledger.service import POSTED
 from rig import Rig, entry
 from spine.deadline import Deadline
-from testkit.harness import Process
+from spine.lane_worker import LaneWorker
+from spine.ownership import Ownership, Standing
+from testkit.harness import Process, until
 
 ACCOUNTS = [f"account-{number}" for number in range(24)]
 
@@ -105,3 +110,51 @@ async def test_a_worker_that_sleeps_past_its_lease_wakes_up_as_a_zombie_and_is_r
 async def stop(worker: Process) -> None:
     worker.terminate()
     await worker.ended(Deadline(20))
+
+
+async def test_a_name_that_cannot_be_resolved_for_a_moment_ends_no_worker(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is while a store fails over: the lanes wait, and go on."""
+    renew = Ownership.renew
+    failures = 0
+
+    async def unresolved(self: Ownership, lanes: list[int]) -> tuple[Standing, float]:
+        nonlocal failures
+        if lanes and not failures:
+            failures += 1
+            raise socket.gaierror(-3, "Temporary failure in name resolution")
+        return await renew(self, lanes)
+
+    monkeypatch.setattr(Ownership, "renew", unresolved)
+    async with rig.worker():
+        await rig.until("SELECT count(*)::int FROM handover WHERE event = 'RENEWAL_MISSED'", 3)
+        await rig.send(entry("e1"))
+        await rig.quiet(1)
+    assert failures == 1
+    await exact(rig, 1)
+
+
+async def test_a_lane_whose_old_task_still_ends_is_not_claimed_by_its_own_worker(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tasks of one lane in one worker would share an entry in its books: the newer one would never be renewed."""
+    run, slow = LaneWorker.run, asyncio.Event()
+
+    async def lingering(self: LaneWorker) -> None:
+        try:
+            await run(self)
+        finally:
+            if self.claim.epoch == 1 and self.claim.lane == 0:
+                await slow.wait()
+
+    monkeypatch.setattr(LaneWorker, "run", lingering)
+    async with rig.worker() as (worker, _):
+        await rig.until("SELECT count(*)::int FROM lane_lease WHERE owner IS NOT NULL", 3)
+        await rig.rows("UPDATE lane_lease SET until = now() - interval '1 second' WHERE lane = 0 RETURNING 1")
+        await rig.until("SELECT count(*)::int FROM handover WHERE event = 'LEASE_LOST' AND lane = 0", 1)
+        standing = worker._standing
+        await until(lambda: worker._standing is not standing, Deadline(20), "the next beat")
+        assert await rig.value("SELECT epoch FROM lane WHERE lane = 0") == 1
+        slow.set()
+        await rig.until("SELECT epoch FROM lane WHERE lane = 0", 2)
+        await rig.send(*(entry(f"e-{account}", account=account) for account in ACCOUNTS))
+        await rig.quiet(len(ACCOUNTS))
+        assert await rig.value("SELECT max(epoch) FROM lane") == 2
+    await exact(rig, len(ACCOUNTS))

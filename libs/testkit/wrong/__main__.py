@@ -4,14 +4,14 @@ import runpy
 import sys
 
 from testkit.wrong import Wrong
-from testkit.wrong.plants import PLANTED, plant
+from testkit.wrong.plants import plant
 
 
 def main() -> None:
     """Exit code 64 for a variant that can't be planted, or no module."""
     arguments = sys.argv[1:]
-    if len(arguments) < 2 or arguments[0] not in PLANTED:
-        sys.stderr.write(f"usage: python -m testkit.wrong <{'|'.join(sorted(PLANTED))}> <module> ..\n")
+    if len(arguments) < 2 or arguments[0] not in Wrong.__members__:
+        sys.stderr.write(f"usage: python -m testkit.wrong <{'|'.join(sorted(Wrong))}> <module> ..\n")
         raise SystemExit(64)
     plant(Wrong(arguments[0]))
     sys.argv = arguments[1:]

@@ -9,7 +9,8 @@ from typing import Any
 
 from aiokafka.structs import ConsumerRecord
 
-from spine import commands, lane_worker, ownership, publisher, sql, transaction, writes
+from laws.verdicts import Verdict
+from spine import commands, lane_worker, ownership, publisher, sql, tasks, transaction, writes
 from spine.db import Db
 from spine.inputs import Source
 from spine.intake import Intake
@@ -138,8 +139,13 @@ def _lease_trusted(put: Put) -> None:
     put(Apply, "_lock", trusting)
 
 
-def _nothing_yet(put: Put) -> None:
-    raise NothingToPlantError("the spine has no such rule to leave out: the variant is one of the model alone")
+def _task_write_unfenced(put: Put) -> None:
+    anyone = _without(tasks._AGAIN, "epoch = $2 AND token = $3 FOR SHARE", "$2::bigint IS NOT NULL AND $3::bytea IS NOT NULL")
+    put(tasks, "_AGAIN", anyone)
+
+
+def _lost_commit_is_new(put: Put) -> None:
+    put(Apply, "verdicts", property(lambda self: (Verdict.NEW,) * len(self._judged)))
 
 
 _PLANTS: dict[Wrong, Callable[[Put], None]] = {
@@ -150,8 +156,6 @@ _PLANTS: dict[Wrong, Callable[[Put], None]] = {
     Wrong.PLAIN_READ_AFTER_LOST_COMMIT: _plain_read,
     Wrong.PUBLISH_BEFORE_COMMIT: _publish_before_commit,
     Wrong.LEASE_TRUSTED: _lease_trusted,
-    Wrong.TASK_WRITE_UNFENCED: _nothing_yet,
-    Wrong.LOST_COMMIT_IS_NEW: _nothing_yet,
+    Wrong.TASK_WRITE_UNFENCED: _task_write_unfenced,
+    Wrong.LOST_COMMIT_IS_NEW: _lost_commit_is_new,
 }
-
-PLANTED = frozenset(wrong for wrong, patch in _PLANTS.items() if patch is not _nothing_yet)
