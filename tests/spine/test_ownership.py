@@ -12,7 +12,7 @@ from rig import Rig, entry
 from spine.deadline import Deadline
 from spine.lane_worker import LaneWorker
 from spine.ownership import Ownership, Standing
-from testkit.harness import Process, until
+from testkit.harness import Process
 
 ACCOUNTS = [f"account-{number}" for number in range(24)]
 
@@ -145,13 +145,18 @@ async def test_a_lane_whose_old_task_still_ends_is_not_claimed_by_its_own_worker
                 await slow.wait()
 
     monkeypatch.setattr(LaneWorker, "run", lingering)
-    async with rig.worker() as (worker, _):
-        await rig.until("SELECT count(*)::int FROM lane_lease WHERE owner IS NOT NULL", 3)
-        await rig.rows("UPDATE lane_lease SET until = now() - interval '1 second' WHERE lane = 0 RETURNING 1")
-        await rig.until("SELECT count(*)::int FROM handover WHERE event = 'LEASE_LOST' AND lane = 0", 1)
-        standing = worker._standing
-        await until(lambda: worker._standing is not standing, Deadline(20), "the next beat")
-        assert await rig.value("SELECT epoch FROM lane WHERE lane = 0") == 1
+    hour = "now() + interval '1 hour'"
+    await rig.rows(f"INSERT INTO worker (worker_id, until, address) VALUES ('other', {hour}, '') RETURNING 1")
+    await rig.rows(f"UPDATE lane_lease SET owner = 'other', until = {hour} WHERE lane = 1 RETURNING 1")
+    async with rig.worker():
+        await rig.until("SELECT array_agg(lane ORDER BY lane) FROM lane WHERE epoch = 1", [0, 2])
+        # The other is gone, and this one's lease of lane 0 was over before: of the two free lanes that one comes first.
+        async with rig.site.store("ledger") as store, store.transaction():
+            await store.execute("DELETE FROM worker WHERE worker_id = 'other'")
+            await store.execute(
+                "UPDATE lane_lease SET until = now() - (CASE lane WHEN 0 THEN 2 ELSE 1 END) * interval '1 s' WHERE lane < 2"
+            )
+        await rig.until("SELECT array_agg(lane ORDER BY lane) FROM lane WHERE epoch = 1", [0, 1, 2])
         slow.set()
         await rig.until("SELECT epoch FROM lane WHERE lane = 0", 2)
         await rig.send(*(entry(f"e-{account}", account=account) for account in ACCOUNTS))
