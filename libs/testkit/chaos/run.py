@@ -50,7 +50,8 @@ class Run:
         self._room = room
         self._moves = list(reversed(moves))
         self._tries = dict.fromkeys(Step, tries)
-        self._pieces = pieces_of(place.workload, seed)
+        self._parts = parts_of(place.workload, seed)
+        self._over = asyncio.Event()
         self._beside: set[asyncio.Task[None]] = set()
         self.figures = Figures(place.workload.service, seed, steps=len(reachable(place.service)))
         self.findings: list[str] = []
@@ -61,10 +62,9 @@ class Run:
         Raises DeadlineExceededError or TimeoutError with what is left to do.
         """
         async with asyncio.TaskGroup() as group:
-            feeding = group.create_task(self._feed())
-            lives = [group.create_task(self._slot()) for _ in range(slots)]
-            await asyncio.gather(*lives)
-            feeding.cancel()
+            group.create_task(self._feed())
+            await asyncio.gather(*(self._slot() for _ in range(slots)))
+            self._over.set()
         while self._beside:
             await asyncio.gather(*self._beside)
         for _ in range(slots):
@@ -81,9 +81,14 @@ class Run:
         figures.stored = await stored_counts(place.site, place.service.name)
 
     async def _feed(self) -> None:
-        while True:
-            await self._place.feeder.feed(list(islice(self._pieces, _PIECES)))
-            await asyncio.sleep(_PIECES_SECONDS)
+        """Input until the moves are over, and then the rest of its part: what a caller asks about comes in the same part as its asking."""
+        while not self._over.is_set():
+            part = next(self._parts)
+            while pieces := list(islice(part, _PIECES)):
+                await self._place.feeder.feed(pieces)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_PIECES_SECONDS):
+                        await self._over.wait()
 
     async def _slot(self) -> None:
         while self._moves:
@@ -227,10 +232,10 @@ class Run:
             task.cancel()
 
 
-def pieces_of(workload: Workload, seed: int) -> Iterator[Piece]:
-    """The endless stream of a seed; how far a run comes in it depends on how long its moves take."""
+def parts_of(workload: Workload, seed: int) -> Iterator[Iterator[Piece]]:
+    """The endless stream of a seed, part by part; how far a run comes in it depends on how long its moves take."""
     for part in count():
-        yield from stream(workload, seed, _SUBJECTS, first=part * _SUBJECTS)
+        yield iter(stream(workload, seed, _SUBJECTS, first=part * _SUBJECTS))
 
 
 async def run_service(
