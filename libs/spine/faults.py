@@ -4,7 +4,8 @@ import asyncpg
 from aiokafka.errors import KafkaError
 
 # OSError as a whole: a name that can't be resolved, or no route, while a failover is under way, is no ConnectionError.
-CONNECTION_FAULTS = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError)
+# InternalClientError: what asyncpg says of a connection that dies in the middle of an answer.
+CONNECTION_FAULTS = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 TRANSIENT_STORE = (
     *CONNECTION_FAULTS,

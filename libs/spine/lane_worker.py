@@ -101,12 +101,27 @@ class LaneWorker:
         """From claim to the end of draining. Raises FencedError when the lane is another's; BusError when it must stop."""
         # First everything that a dead owner left: its rows are older than anything this lane will apply.
         await self._patiently(self.publisher.empty, "publish what the last owner left")
-        topics = group_topics(self.spec.group)
-        consumer = make_consumer(self._rt.bus_options) if topics else None
+        consumer = await self._patiently(self._connect, "connect to the bus") if group_topics(self.spec.group) else None
+        try:
+            await self._work(consumer)
+        finally:
+            if consumer is not None:
+                await consumer.stop()
+
+    async def _connect(self) -> AIOKafkaConsumer:
+        consumer = make_consumer(self._rt.bus_options)
+        try:
+            await consumer.start()
+        except BaseException:
+            # A client that did not start keeps its connections and tasks, and a broker that is down is tried again and again.
+            await consumer.stop()
+            raise
+        return consumer
+
+    async def _work(self, consumer: AIOKafkaConsumer | None) -> None:
         async with asyncio.TaskGroup() as group:
             helpers = [group.create_task(self.publisher.run())]
             if consumer is not None:
-                await consumer.start()
                 self._positions = await self._patiently(lambda: self._stand(consumer), "read the lane's positions")
                 self._intake = Intake(consumer, self._positions, self._rt.settings.topic_prefix, self._reseeking)
                 self._intake.start()
@@ -121,8 +136,6 @@ class LaneWorker:
             finally:
                 for helper in helpers:
                     helper.cancel()
-                if consumer is not None:
-                    await consumer.stop()
 
     def drain(self) -> None:
         """Take in nothing more, finish what is in hand, publish it, and return from `run`."""

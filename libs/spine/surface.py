@@ -22,6 +22,7 @@ from laws.trace_context import continue_or_start, derive_trace_id
 from laws.verdicts import Verdict
 from spine.commands import CommandDoor, CommandUnavailableError
 from spine.deadline import Deadline
+from spine.faults import TRANSIENT_STORE
 from spine.inputs import Source
 from spine.outcome import CommandAnswer
 from spine.runtime import Runtime
@@ -155,6 +156,15 @@ def build_app(runtime: Runtime, door: CommandDoor, workers: "Callable[[], dict[s
         return JSONResponse(
             {"status": error.status_code, **body}, error.status_code, media_type="application/problem+json", headers=error.headers
         )
+
+    async def unavailable(_: Request, error: Exception) -> JSONResponse:
+        # A read of a service's own that meets the store's trouble of the moment: nothing is known to be written, and nothing is broken.
+        detail = f"{type(error).__name__}: the store can't be reached now; send the same again"
+        body = {"status": 503, "reason": Reason.DEPENDENCY_UNAVAILABLE.value, "detail": detail}
+        return JSONResponse(body, 503, media_type="application/problem+json")
+
+    for fault in TRANSIENT_STORE:
+        app.add_exception_handler(fault, unavailable)
 
     FastAPIInstrumentor.instrument_app(app, tracer_provider=runtime.telemetry.provider, excluded_urls="livez,readyz,metrics,progress")
     return app

@@ -479,14 +479,17 @@ class _Apply:
         """What became of each input."""
         return tuple(judged.verdict for judged in self._judged)
 
+    def _answer(self, judged: Judged, replies: Mapping[int, tuple[int, bytes]]) -> CommandAnswer:
+        # A duplicate within this very batch gets the reply of its first.
+        of_first = judged.verdict is Verdict.DUPLICATE and judged.first_index >= 0
+        answered = self._judged[judged.first_index] if of_first else judged
+        status, body = replies.get(id(answered.item), (0, b""))
+        return CommandAnswer(judged.verdict, status, body, judged.reason.value if judged.reason else "")
+
     def applied(self) -> Applied:
         """What was done, once it is committed."""
         replies = self._writes.replies | self._stored_replies
-        answers = [
-            CommandAnswer(judged.verdict, *replies.get(id(judged.item), (0, b"")), judged.reason.value if judged.reason else "")
-            for judged in self._judged
-            if judged.item.inlet is Inlet.COMMAND
-        ]
+        answers = [self._answer(judged, replies) for judged in self._judged if judged.item.inlet is Inlet.COMMAND]
         return Applied(
             lane_seq=self.lane_seq,
             verdicts=self.verdicts,

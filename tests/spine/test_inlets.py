@@ -38,6 +38,16 @@ async def test_commands_and_records_of_one_key_at_once_add_up(rig: Rig) -> None:
     assert len(lanes) == 1
 
 
+async def test_a_duplicate_in_the_same_batch_gets_the_reply_of_its_first(rig: Rig) -> None:
+    async with rig.worker() as (_, door):
+        source, spec = adjust(door, "c1", "a", 100)
+        # Submitted before anything is applied: they go in together.
+        answers = await asyncio.gather(*(door.submit(source, spec, Deadline(20)) for _ in range(3)))
+    assert sorted(answer.verdict for answer in answers) == [Verdict.DUPLICATE, Verdict.DUPLICATE, Verdict.NEW]
+    assert {(answer.status, answer.body) for answer in answers} == {(201, answers[0].body)}
+    assert await rig.value('SELECT count(*)::int FROM certificate WHERE counts = \'{"DUPLICATE": 2, "NEW": 1}\'') == 1
+
+
 async def test_what_is_waited_for_ends_the_wait_and_time_ends_it_otherwise(rig: Rig) -> None:
     async with rig.worker():
         await rig.send(key_given("k0", "early"), entry("w-early", account="early", note="wait"))
