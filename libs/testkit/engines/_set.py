@@ -18,7 +18,7 @@ from testkit.engines._deadline import Deadline
 from testkit.engines._dynamodb import DynamoDB
 from testkit.engines._engine import Engine, Kind
 from testkit.engines._errors import EngineError
-from testkit.engines._handle import START_SECONDS, STOP_SECONDS, Handle
+from testkit.engines._handle import START_SECONDS, Handle
 from testkit.engines._kafka import Kafka
 from testkit.engines._locks import lock, try_lock
 from testkit.engines._ports import reserve
@@ -28,6 +28,9 @@ from testkit.engines._spawn import Kept, spawn
 
 ALL: frozenset[Kind] = frozenset(Kind)
 ENGINES: Mapping[Kind, type[Engine]] = {Kind.KAFKA: Kafka, Kind.POSTGRES: Postgres, Kind.DYNAMODB: DynamoDB}
+
+# A set that was kept for hours holds gigabytes in many small files, and its keeper removes them before it ends.
+END_SECONDS = 180.0
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def end_keepers(handles: Collection[Handle]) -> None:
     for keeper in keepers:
         with contextlib.suppress(ProcessLookupError):  # it ended in this moment
             os.kill(keeper.pid, signal.SIGTERM)
-    Deadline(STOP_SECONDS).until("end of the engines", lambda: not any(keeper.alive for keeper in keepers))
+    Deadline(END_SECONDS).until("end of the engines and of their data", lambda: not any(keeper.alive for keeper in keepers))
 
 
 def start(kinds: Collection[Kind] = ALL, *, data_dir: Path | None = None) -> EngineSet:
