@@ -70,6 +70,8 @@ class LawSuite:
     """Inherit, and name the workload."""
 
     workload: ClassVar[Workload]
+    # A place is killed at every step before the first test that asks about it: on a busy machine that is minutes, and no hang.
+    pytestmark = pytest.mark.timeout(600)
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -7,6 +7,7 @@ from spine.steps import Step
 
 _ALWAYS = frozenset(
     {
+        Step.STARTED,
         Step.TX_BEGUN,
         Step.LANE_LOCKED,
         Step.DEDUPED,
@@ -22,8 +23,11 @@ _ALWAYS = frozenset(
         Step.LEASE_TAKEN,
         Step.CLAIMED,
         Step.RENEWED,
+        Step.RECORDED,
     }
 )
+# Passed once in a life: a second passage never comes.
+ONCE = frozenset({Step.STARTED})
 # Passed by a worker that is told to leave: the schedule ends such a life with SIGTERM, and the step kills it on its way out.
 ON_THE_WAY_OUT = frozenset({Step.DRAINING, Step.DRAINED, Step.RELEASED, Step.LEFT})
 # Passed only after the wire broke at a COMMIT: such a life is given a cut.

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from spine.steps import Step
 from testkit.chaos.commit_proxy import Cut
+from testkit.chaos.reach import ONCE
 
 
 class Kind(StrEnum):
@@ -76,7 +77,8 @@ def schedule(seed: int, kills: int, steps: Sequence[Step]) -> list[Move]:
 def _move(kind: Kind, number: int, turns: _Turns, chance: random.Random) -> Move:
     seconds = round(chance.uniform(0.05, _LONGEST_LIFE), 3)
     if kind in (Kind.KILL_AT, Kind.FREEZE_AT):
-        return Move(kind, step=turns.next(), nth=chance.choice((1, 1, 2, 3)))
+        step, nth = turns.next(), chance.choice((1, 1, 2, 3))
+        return Move(kind, step=step, nth=1 if step in ONCE else nth)
     if kind is Kind.CLOCK:
         # Back and forth by an hour, and a monotonic clock that skips less than, or more than, a lease.
         return Move(kind, seconds=seconds, wall=chance.choice((-3600.0, 3600.0)), monotonic=chance.choice((0.0, 0.7, 30.0)))
