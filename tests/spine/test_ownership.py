@@ -5,6 +5,7 @@ import signal
 import socket
 from itertools import pairwise
 
+import asyncpg
 import pytest
 
 from ledger.service import POSTED
@@ -12,6 +13,7 @@ from rig import Rig, entry
 from spine.deadline import Deadline
 from spine.lane_worker import LaneWorker
 from spine.ownership import Ownership, Standing
+from spine.publisher import Publisher
 from testkit.harness import Process
 
 ACCOUNTS = [f"account-{number}" for number in range(24)]
@@ -163,3 +165,33 @@ async def test_a_lane_whose_old_task_still_ends_is_not_claimed_by_its_own_worker
         await rig.quiet(len(ACCOUNTS))
         assert await rig.value("SELECT max(epoch) FROM lane") == 2
     await exact(rig, len(ACCOUNTS))
+
+
+async def test_a_mark_that_waits_behind_somebody_costs_the_lane_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is published can be marked later; giving the lane away for it would stop it, and publish everything once more."""
+    mark, refused, published = Publisher._mark, asyncio.Event(), asyncio.Event()
+    may_mark = asyncio.Event()
+
+    async def watched(self: Publisher) -> None:
+        if self.acknowledged_seq > self.marked_seq:
+            published.set()
+            await may_mark.wait()
+        try:
+            await mark(self)
+        except asyncpg.LockNotAvailableError:
+            refused.set()
+            raise
+
+    async with rig.worker():
+        await rig.until("SELECT count(*)::int FROM handover WHERE event = 'READY'", 3)
+        monkeypatch.setattr(Publisher, "_mark", watched)
+        await rig.send(entry("e1"))
+        await published.wait()
+        async with rig.site.store("ledger") as store, store.transaction():
+            await store.execute("SELECT 1 FROM lane FOR UPDATE")
+            may_mark.set()
+            await refused.wait()
+        await rig.until("SELECT bool_and(published_seq = lane_seq) FROM lane", True)
+        assert await rig.value("SELECT max(epoch) FROM lane") == 1
+    await exact(rig, 1)
+    assert len(await rig.read(POSTED)) == 1
