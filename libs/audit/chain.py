@@ -57,7 +57,6 @@ class Lane(NamedTuple):
 
     lane: int
     lane_seq: int
-    published_seq: int
     chain: bytes
     parked_rows: int
     positions: tuple[Span, ...]
@@ -70,23 +69,20 @@ async def lanes_of(store: Db) -> list[Lane]:
     for row in await store.fetch("SELECT lane, topic, topic_id, partition, start_offset, next_offset FROM lane_position ORDER BY topic"):
         span = Span(row["topic"], str(row["topic_id"]), row["partition"], row["start_offset"], row["next_offset"])
         positions.setdefault(row["lane"], []).append(span)
-    rows = await store.fetch("SELECT lane, lane_seq, published_seq, chain, parked_rows FROM lane ORDER BY lane")
-    return [
-        Lane(row["lane"], row["lane_seq"], row["published_seq"], row["chain"], row["parked_rows"], tuple(positions.get(row["lane"], ())))
-        for row in rows
-    ]
+    rows = await store.fetch("SELECT lane, lane_seq, chain, parked_rows FROM lane ORDER BY lane")
+    return [Lane(row["lane"], row["lane_seq"], row["chain"], row["parked_rows"], tuple(positions.get(row["lane"], ()))) for row in rows]
 
 
 _CERTIFICATES = """
 SELECT lane, lane_seq, epoch, inlet, ranges, refs, counts, verdicts, ends, inputs_digest, effects_digest, reads_digest, previous, hash,
        applied_at, provenance_id, leaves
-FROM certificate WHERE lane = $1 AND lane_seq >= $2 AND lane_seq <= $3 ORDER BY lane_seq
+FROM certificate WHERE lane = $1 ORDER BY lane_seq
 """
 
 
-async def certificates(store: Db, lane: int, first: int = 1, last: int = 2**62) -> list[Cert]:
-    """The certificates of a lane from `first` to `last`, both included."""
-    return [_cert(row) async for row in store.cursor(_CERTIFICATES, lane, first, last)]
+async def certificates(store: Db, lane: int) -> list[Cert]:
+    """The certificates of a lane, oldest first."""
+    return [_cert(row) async for row in store.cursor(_CERTIFICATES, lane)]
 
 
 def _cert(row: Any) -> Cert:

@@ -5,7 +5,7 @@ from typing import Any
 
 from audit.chain import Cert
 from audit.findings import Book
-from audit.rows import EffectTable, effect_tables
+from audit.rows import EffectTable, effect_tables, shown
 from audit.shadow import Shadow
 from laws.envelope import decode_envelope
 from spine.certificates import VERDICT_OF_LETTER
@@ -15,21 +15,23 @@ from spine.tables import quote
 
 _MADE = "SELECT verdicts, inputs_digest, effects_digest, reads_digest, leaves FROM certificate WHERE lane = $1 AND lane_seq = $2"
 
-_LAW_OF = {"outbox": "I3", "anomaly": "I5"}
 
-
-async def compare(book: Book, store: Db, shadow: Shadow, cert: Cert, verdicts: str) -> None:
+async def compare(book: Book, store: Db, shadow: Shadow, cert: Cert) -> None:
     """Note every difference of one transaction."""
     where = (cert.lane, cert.lane_seq)
     made = await store.fetchrow(_MADE, *where)
     if made is None:
         book.find("I2", "NOTHING_APPLIED", cert.inlet, "the replay found no inputs where the recorded transaction had some", *where)
         return
-    if verdicts != cert.verdicts:
-        for i, (was, now) in enumerate(zip(cert.verdicts, verdicts, strict=False)):
-            if was != now:
-                detail = f"recorded {VERDICT_OF_LETTER[was]}, now {VERDICT_OF_LETTER[now]}"
-                book.find("I2", "VERDICT_DIFFERS", _place(cert, i), detail, *where)
+    verdicts: str = made["verdicts"]
+    for i, (was, now) in enumerate(zip(cert.verdicts, verdicts, strict=False)):
+        if was != now:
+            detail = f"recorded {VERDICT_OF_LETTER[was]}, now {VERDICT_OF_LETTER[now]}"
+            book.find("I2", "VERDICT_DIFFERS", _place(cert, i), detail, *where)
+    if verdicts == cert.verdicts and made["inputs_digest"] != cert.inputs_digest:
+        book.find("I2", "INPUTS_DIFFER", cert.inlet, "what was applied is not what the certificate covers", *where)
+    if len(verdicts) != len(cert.verdicts):
+        book.find("I2", "INPUTS_DIFFER", cert.inlet, f"{len(verdicts)} inputs were applied, {len(cert.verdicts)} were recorded", *where)
     if made["reads_digest"] != cert.reads_digest:
         book.find("I2", "READS_DIFFER", "read_set", "the policy read something else than was recorded", *where)
     if made["effects_digest"] != cert.effects_digest:
@@ -56,10 +58,9 @@ async def _name_rows(book: Book, store: Db, shadow: Shadow, cert: Cert, made: by
             if leaf[:16] not in differing:
                 continue
             differing.discard(leaf[:16])
-            key = ", ".join(f"{name}={_shown(row[name])}" for name in table.key)
             code = "ROW_DIFFERS" if leaf[:16] in was else "ROW_ONLY_IN_REPLAY"
             detail = await _detail(store, shadow, table, row)
-            book.find(_LAW_OF.get(table.name, "I2"), code, f"{table.name} {key}", detail, cert.lane, cert.lane_seq)
+            book.find(table.law, code, table.place(row), detail, cert.lane, cert.lane_seq)
     for which in differing:
         book.find(
             "I2", "ROW_ONLY_IN_REPLAY", f"leaf {which.hex()}", "a row that a later input rewrote or took away", cert.lane, cert.lane_seq
@@ -90,7 +91,7 @@ def _column_detail(name: str, was: Any, now: Any) -> str:
     if name == "value":
         paths = _paths(_payload(was), _payload(now))
         return f"payload differs at {', '.join(paths[:5]) or 'its envelope'}"
-    return f"{name} was {_shown(was)}, is {_shown(now)}"
+    return f"{name} was {shown(was)}, is {shown(now)}"
 
 
 def _payload(value: bytes) -> Any:
@@ -104,7 +105,3 @@ def _paths(was: Any, now: Any, at: str = "") -> list[str]:
     if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
         return [path for i, (a, b) in enumerate(zip(was, now, strict=True)) for path in _paths(a, b, f"{at}/{i}")]
     return [] if was == now else [f"{at or '/'} (was {str(was)[:60]}, is {str(now)[:60]})"]
-
-
-def _shown(value: Any) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)

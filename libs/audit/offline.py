@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 
 from spine.service import Service
@@ -32,9 +33,9 @@ def declared(module: str, settings: Settings, pack: Path | None = None) -> Servi
 
     Raises ModuleNotFoundError for a module that is not installed, ValueError for a service that decides by no pack.
     """
-    build = importlib.import_module(f"{module}.app").build
+    build: Callable[..., Service] = importlib.import_module(f"{module}.app").build
     if pack is None:
-        return build(settings)  # type: ignore[no-any-return]  # every service's app has the same build
+        return build(settings)
     if "pack_file" not in inspect.signature(build).parameters:
         raise ValueError(f"service {module!r} has no pack: only a service whose build takes pack_file can be replayed with another")
-    return build(settings, pack)  # type: ignore[no-any-return]
+    return build(settings, pack)

@@ -14,7 +14,6 @@ from audit.topic import Read
 from laws.headers import Provenance
 from laws.identity import Identity, pack_event_id
 from laws.reasons import Reason
-from spine.certificates import VERDICT_LETTERS
 from spine.db import Db
 from spine.emission import Emitter
 from spine.inputs import SOURCE_DECODER, Decoder, Input, Poison, Source
@@ -84,8 +83,8 @@ class Refold:
             decoders = {self._spec.group.name: self._decoder}
             self._laws[number] = RecordedLaw(self._service.name, emitter, provenance, number, decoders, tasks)
 
-    async def apply(self, cert: Cert, records: list[Read]) -> str:
-        """Apply what the certificate covers; the verdicts, one letter an input. Raises what the law raises."""
+    async def apply(self, cert: Cert, records: list[Read]) -> None:
+        """Apply what the certificate covers. Raises what the law raises."""
         inputs = [self._record(cert, read) for read in records] if cert.spans else await self._kept(cert)
         law = self._laws[cert.provenance_id]
         unknown = await self._stand_as_then(cert)
@@ -93,22 +92,21 @@ class Refold:
         law.know(runs, await self._others(cert))
         foreign = await self._foreign(cert, inputs) if set(cert.verdicts) & {"D", "M"} and isinstance(inputs, list) else []
         try:
-            return await self._transact(law, cert, inputs)
+            await self._transact(law, cert, inputs)
         finally:
             if foreign:
                 await self._store.execute(_FORGET, *map(list, zip(*foreign, strict=True)))
 
-    async def _transact(self, law: RecordedLaw, cert: Cert, inputs: Sequence[Input] | Select) -> str:
+    async def _transact(self, law: RecordedLaw, cert: Cert, inputs: Sequence[Input] | Select) -> None:
         ends = {topic: int(end) for topic, end in cert.ends.items()}
         try:
-            applied = await law.apply(self._store, self._spec, None, inputs, ends=ends, at=cert.applied_at)
+            await law.apply(self._store, self._spec, None, inputs, ends=ends, at=cert.applied_at)
         except RefusedByStoreError as refused:
             # As the lane's worker does it: alone in its batch, the input is parked for what the store said.
             if not isinstance(inputs, list) or len(inputs) != 1:
                 raise
             inputs[0].poison = Poison(Reason.STORE_REFUSED, refused.detail)
-            applied = await law.apply(self._store, self._spec, None, inputs, ends=ends, at=cert.applied_at)
-        return "".join(VERDICT_LETTERS[verdict] for verdict in applied.verdicts) if applied else ""
+            await law.apply(self._store, self._spec, None, inputs, ends=ends, at=cert.applied_at)
 
     # --- what came in ---
 

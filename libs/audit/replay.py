@@ -4,11 +4,10 @@ With the same code and the same pack everything is the same to the byte: verdict
 decisions would have been others.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from audit.chain import Cert, Lane, certificates, lanes_of
+from audit.chain import Cert, certificates, lanes_of
 from audit.differences import compare
 from audit.findings import Book, Report
 from audit.flips import Flips, count_flips
@@ -63,9 +62,6 @@ class Replayed:
         return self.report.ok
 
 
-Progress = Callable[[int, int, int], None]
-
-
 async def replay(
     target: Target,
     service: Service,
@@ -73,11 +69,10 @@ async def replay(
     span: Span | None = None,
     *,
     flips: bool = False,
-    progress: Progress | None = None,
 ) -> Replayed:
     """Replay a service on a shadow that is made for it and gone afterwards. `target.dsn` may create schemas and roles.
 
-    `flips` compares decisions instead of bytes: for another pack than the recorded one. `progress` is told (lane, lane_seq, newest).
+    `flips` compares decisions instead of bytes: for another pack than the recorded one.
     """
     book, found = Book(), Flips()
     span = span or Span()
@@ -90,7 +85,7 @@ async def replay(
             fold = Refold(store, shadow, service, lane, runs, settings.phase_id)
             await fold.begin()
             try:
-                await _lane(_Replay(target, store, shadow, span, book, found, flips, progress), fold, lane, certs)
+                await _lane(_Replay(target, store, shadow, span, book, found, flips), fold, certs)
             except LogGoneError as gone:
                 book.find("I2", "LOG_GONE", "log", str(gone), lane.lane)
     return Replayed(book.report(), found)
@@ -107,21 +102,18 @@ class _Replay:
     book: Book
     found: Flips
     flips: bool
-    progress: Progress | None
 
 
-async def _lane(job: _Replay, fold: Refold, lane: Lane, certs: list[Cert]) -> None:
+async def _lane(job: _Replay, fold: Refold, certs: list[Cert]) -> None:
     async with LaneStreams(certs, job.target) as streams:
         for cert in certs:
             records = await streams.records(cert)
             try:
-                verdicts = await fold.apply(cert, records)
+                await fold.apply(cert, records)
             except Exception as error:  # whatever it is, the recorded transaction did not fail: that is the finding
                 job.book.find("I2", "REPLAY_FAILED", cert.inlet, f"{type(error).__name__}: {error}", cert.lane, cert.lane_seq)
                 return
             job.book.figures["folded"] += len(cert.verdicts)
-            if job.progress is not None:
-                job.progress(lane.lane, cert.lane_seq, certs[-1].lane_seq)
             if not job.span.has(cert):
                 continue
             job.book.figures["compared"] += len(cert.verdicts)
@@ -129,4 +121,4 @@ async def _lane(job: _Replay, fold: Refold, lane: Lane, certs: list[Cert]) -> No
             if job.flips:
                 await count_flips(job.found, job.store, job.shadow, cert)
             else:
-                await compare(job.book, job.store, job.shadow, cert, verdicts)
+                await compare(job.book, job.store, job.shadow, cert)

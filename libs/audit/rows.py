@@ -59,6 +59,15 @@ class EffectTable:
         return LeafShape(self.name, self.columns, self.key)
 
     @property
+    def law(self) -> str:
+        """The law that a wrong row of it breaks."""
+        return _LAW_OF.get(self.name, "I2")
+
+    def place(self, row: Any) -> str:
+        """A row by its key, for a reader."""
+        return f"{self.name} {', '.join(f'{name}={shown(row[name])}' for name in self.key)}"
+
+    @property
     def query(self) -> str:
         """Its rows of one lane from one lane_seq to another: the columns that leaves hold."""
         columns = ", ".join(map(self._expression, self.columns))
@@ -178,19 +187,19 @@ async def _name(
             if surplus.pop(which, None) is None:
                 continue
             altered = missing.pop(which, None) is not None
-            key = ", ".join(f"{name}={_shown(row[name])}" for name in table.key)
             code, detail = (
                 ("ROW_ALTERED", "it is not what its newest transaction wrote")
                 if altered
                 else ("ROW_UNKNOWN", "no transaction of its lane wrote it, or a later one rewrote it or took it away")
             )
-            book.find(_LAW_OF.get(table.name, "I2"), code, f"{table.name} {key}", detail, lane, row["lane_seq"])
+            book.find(table.law, code, table.place(row), detail, lane, row["lane_seq"])
     for _ in surplus:
         book.find("I2", "ROW_UNKNOWN", RELEASED, "a parked row says released, and no transaction released it", lane)
     return missing
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A column's value for a reader."""
     return value.hex() if isinstance(value, bytes) else str(value)
 
 

@@ -16,8 +16,8 @@ def chaos(
 ) -> None:
     """Workers, wire and engines are killed, frozen and cut while inputs come; then every law is audited."""
     # Imported here: engines, migrations and workloads take a second that the other commands need not wait.
-    from testkit.chaos.campaign import Options, campaign  # noqa: PLC0415
-    from testkit.workloads import NAMES  # noqa: PLC0415
+    from testkit.chaos.campaign import Options, campaign  # noqa: PLC0415  only the command that runs needs it
+    from testkit.workloads import NAMES  # noqa: PLC0415  only the command that runs needs it
 
     if service not in ("all", *NAMES):
         raise typer.BadParameter(f"{service!r} is none of all, {', '.join(NAMES)}", param_hint="--service")

@@ -26,7 +26,7 @@ def audit_command(
     partition: Annotated[int | None, typer.Option(help="of the topic; without it, each")] = None,
 ) -> None:
     """Recompute every certificate from the topics and the tables; exit 1 and name the first that differs, and why."""
-    from audit.auditor import Section, audit  # noqa: PLC0415
+    from audit.auditor import Section, audit  # noqa: PLC0415  only the command that runs needs it
 
     section = Section(topic, start, stop, partition) if topic else None
     begun = time.perf_counter()
@@ -51,8 +51,8 @@ def replay_command(
     phase: Annotated[str, typer.Option(help="the deployment's phase id, which outputs carry")] = "P6",
 ) -> None:
     """Apply a range once more on a shadow schema: identical, or what differs and where; exit 1 where anything does."""
-    from audit.offline import declared, offline_settings  # noqa: PLC0415
-    from audit.replay import Span, replay  # noqa: PLC0415
+    from audit.offline import declared, offline_settings  # noqa: PLC0415  only the command that runs needs it
+    from audit.replay import Span, replay  # noqa: PLC0415  only the command that runs needs it
 
     settings = offline_settings(phase)
     span = Span(_bound("--from", start), _bound("--to", stop), lane)

@@ -34,7 +34,7 @@ def run(
 ) -> None:
     """The whole platform on real engines: a world through it, a kill half way, a reconciled verdict."""
     # Imported here: matplotlib takes a second that the other commands need not wait.
-    from testkit.run.run import run as run_platform  # noqa: PLC0415
+    from testkit.run.run import run as run_platform  # noqa: PLC0415  only the command that runs needs it
 
     runs_folder = Path("runs")
     options = RunOptions(

@@ -68,7 +68,7 @@ def show(
         async with _store(dsn, service) as connection:
             return await connection.fetch(_SHOW, lane, _key(key), released)
 
-    from spine.inputs import SOURCE_DECODER  # noqa: PLC0415
+    from spine.inputs import SOURCE_DECODER  # noqa: PLC0415  only the command that runs needs it
 
     rows = asyncio.run(read())
     for row in rows:
@@ -115,9 +115,9 @@ def release(
 
 
 def _rehearse(service: str, dsn: str, lane: int, key: bytes) -> None:
-    from audit.offline import declared, offline_settings  # noqa: PLC0415
-    from audit.release import rehearse  # noqa: PLC0415
-    from audit.target import Target  # noqa: PLC0415
+    from audit.offline import declared, offline_settings  # noqa: PLC0415  only the command that runs needs it
+    from audit.release import rehearse  # noqa: PLC0415  only the command that runs needs it
+    from audit.target import Target  # noqa: PLC0415  only the command that runs needs it
 
     settings = offline_settings()
     target = Target(dsn=dsn, schema=service, bus={})

@@ -15,7 +15,7 @@ Service = Annotated[str, typer.Option(help="the service, which is also its schem
 def open_(run: str, service: Service, dsn: Dsn) -> None:
     """Register a run: its number and its inbox partition."""
     # Imported here and below: alembic takes a second that the other commands need not wait.
-    from spine.migrate import open_run  # noqa: PLC0415
+    from spine.migrate import open_run  # noqa: PLC0415  only the command that runs needs it
 
     typer.echo(f"{run} is run {asyncio.run(open_run(dsn, service, run))} of {service}")
 
@@ -23,7 +23,7 @@ def open_(run: str, service: Service, dsn: Dsn) -> None:
 @app.command()
 def close(run: str, service: Service, dsn: Dsn) -> None:
     """Close a run: later records of it are parked as CLOSED_RUN."""
-    from spine.migrate import close_run  # noqa: PLC0415
+    from spine.migrate import close_run  # noqa: PLC0415  only the command that runs needs it
 
     asyncio.run(close_run(dsn, service, run))
     typer.echo(f"{run} is closed in {service}")

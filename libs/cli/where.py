@@ -23,7 +23,7 @@ Prefix = Annotated[str, typer.Option(envvar="FP_TOPIC_PREFIX", help="prefix of t
 @contextlib.contextmanager
 def told() -> Iterator[None]:
     """What the caller can mend is said in one line, without a trace of ours."""
-    from audit.target import NotAServiceError  # noqa: PLC0415
+    from audit.target import NotAServiceError  # noqa: PLC0415  only the command that runs needs it
 
     try:
         yield
@@ -44,6 +44,6 @@ def bus_options(bootstrap: str) -> dict[str, Any]:
 
 def target_of(service: str, dsn: str, bootstrap: str, prefix: str) -> Target:
     """What is looked at."""
-    from audit.target import Target  # noqa: PLC0415
+    from audit.target import Target  # noqa: PLC0415  only the command that runs needs it
 
     return Target(dsn=dsn, schema=service, bus=bus_options(bootstrap), prefix=prefix)

@@ -19,7 +19,7 @@ class TokenSignError(Exception):
 def aws_signer() -> Signer:
     """AWS's own signer."""
     # Imported here: it brings boto3, whose import is half of a worker's start where nothing is signed.
-    from aws_msk_iam_sasl_signer import MSKAuthTokenProvider  # noqa: PLC0415
+    from aws_msk_iam_sasl_signer import MSKAuthTokenProvider  # noqa: PLC0415  where it is signed only
 
     sign: Signer = MSKAuthTokenProvider.generate_auth_token
     return sign

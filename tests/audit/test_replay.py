@@ -33,8 +33,8 @@ async def test_a_policy_that_says_something_else_is_named_with_its_rows_and_outp
     post = ledger._post
 
     def generous(*arguments: object) -> object:
-        for effect in post(*arguments):  # type: ignore[arg-type]
-            if isinstance(effect, ledger.Emit) and effect.body.entry == "e3-a4":  # type: ignore[attr-defined]
+        for effect in post(*arguments):  # type: ignore[arg-type]  # the wrapped handler keeps its types to itself
+            if isinstance(effect, ledger.Emit) and effect.body.entry == "e3-a4":  # type: ignore[attr-defined]  # the wrapped handler keeps its types to itself
                 yield msgspec.structs.replace(effect, body=msgspec.structs.replace(effect.body, balance=10_000))
             else:
                 yield effect
@@ -46,6 +46,15 @@ async def test_a_policy_that_says_something_else_is_named_with_its_rows_and_outp
     assert "payload differs at /balance" in found.detail
     (row,) = await rig.rows("SELECT lane, lane_seq FROM outbox WHERE position('e3-a4' in convert_from(value, 'utf8')) > 0")
     assert (found.lane, found.lane_seq) == (row["lane"], row["lane_seq"])
+
+
+async def test_a_certificate_over_other_inputs_than_were_applied_is_named(rig: Rig) -> None:
+    """With the same effects: the inputs themselves are compared, not only what came of them."""
+    await live_through(rig)
+    lane = await rig.value("SELECT lane FROM certificate WHERE lane_seq = 1 ORDER BY lane LIMIT 1")
+    await rig.rows("UPDATE certificate SET inputs_digest = sha256('x') WHERE lane_seq = 1 AND lane = $1 RETURNING 1", lane)
+    report = (await replay(target(rig), service(rig), rig.site.settings("ledger"))).report
+    assert [(found.code, found.lane, found.lane_seq) for found in report.findings] == [("INPUTS_DIFFER", lane, 1)]
 
 
 async def test_a_span_is_compared_alone_and_stands_on_everything_before_it(rig: Rig) -> None:

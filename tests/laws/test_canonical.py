@@ -169,7 +169,7 @@ def test_an_integer_that_is_its_double_s_shortest_form_is_written(value: int) ->
 )
 def test_a_value_without_canonical_form_is_refused_by_name(value: object, path: str, reason: str) -> None:
     with pytest.raises(CanonicalError) as caught:
-        canonical_json(value)  # type: ignore[arg-type]
+        canonical_json(value)  # type: ignore[arg-type]  # what is refused is no JSON
     assert (caught.value.path, caught.value.reason) == (path, reason)
     assert reason in str(caught.value)
 

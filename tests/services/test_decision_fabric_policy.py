@@ -76,7 +76,7 @@ def test_a_trigger_with_its_anchor_is_decided_at_once() -> None:
     assert decision.decision.context_status is ContextStatus.CONTEXT_READY
     assert decision.reason_codes == (Reason.NO_RULE_HIT.value,)
     assert [(ref.role, ref.origin_offset.offset) for ref in decision.context_refs] == [(ContextRole.FLOW_ANCHOR, "3")]
-    assert [(entry.partition, entry.offset) for entry in decision.eb_offset_basis.offsets] == [(event.origin.partition, "12")]  # type: ignore[union-attr]
+    assert [(entry.partition, entry.offset) for entry in decision.eb_offset_basis.offsets] == [(event.origin.partition, "12")]  # type: ignore[union-attr]  # a record has an origin
     assert decision.source_event.origin_offset.offset == "11"
     assert decision.bundle_ref.bundle_id == PROVENANCE.bundle_id
     assert intent.decision_id == decision.decision_id

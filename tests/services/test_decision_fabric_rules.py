@@ -100,7 +100,7 @@ GOOD = {
         (("rules", 0, "when", "amount_minor"), {"at_least": -1}, "at_least"),
         (("rules", 0, "action_kind"), "BLOCK_ACCOUNT", "action_kind=BLOCK_ACCOUNT is no decision"),
         (("rules", 0, "action_kind"), "DECLINE", "DECLINE"),
-        (("rules",), GOOD["rules"] * 2, "rule_id='r' stands twice"),  # type: ignore[operator]
+        (("rules",), GOOD["rules"] * 2, "rule_id='r' stands twice"),  # type: ignore[operator]  # a list, in a dict of several types
         (("context", "cap_ms"), 100, "cap_ms=100"),
         (("context", "join_wait_ms"), 0, "join_wait_ms"),
     ],

@@ -134,4 +134,4 @@ def _lose_answer_of_commit(nth: int) -> None:
             transaction._connection.terminate()  # type: ignore[attr-defined]  # asyncpg keeps it to itself
             raise asyncpg.ConnectionDoesNotExistError("the answer to COMMIT was lost")
 
-    asyncpg.transaction.Transaction.commit = commit  # type: ignore[method-assign, assignment]
+    asyncpg.transaction.Transaction.commit = commit  # type: ignore[method-assign, assignment]  # patched in a process of its own

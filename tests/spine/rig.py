@@ -89,7 +89,7 @@ def adjust(door: CommandDoor, event_id: str, account: str, amount: int) -> tuple
     key, spec = door.home(ledger.ADJUST.name, body)
     fields = {**PINS, "event_id": event_id, "event_type": ledger.ADJUST.name, "ts_utc": INSTANT, "schema_version": "v1", "producer": "test"}
     headers = (*correlation(event_id).headers(), *PROVENANCE.headers())
-    return Source("", "", "", 0, -1, key, encode_envelope(fields, canonical_json(payload)), headers), spec  # type: ignore[arg-type]
+    return Source("", "", "", 0, -1, key, encode_envelope(fields, canonical_json(payload)), headers), spec  # type: ignore[arg-type]  # headers are pairs
 
 
 @dataclass

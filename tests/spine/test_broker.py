@@ -45,7 +45,7 @@ async def test_lanes_that_are_claimed_while_the_broker_is_down_wait_for_it(tmp_p
             await rig.until("SELECT count(*)::int FROM handover WHERE event = 'CLAIMED'", 6)
             for _ in range(4):
                 standing = worker._standing
-                await until(lambda before=standing: worker._standing is not before, Deadline(20), "the next beat")  # type: ignore[misc]
+                await until(lambda before=standing: worker._standing is not before, Deadline(20), "the next beat")  # type: ignore[misc]  # bound now, not when it is called
             assert await rig.value("SELECT count(*)::int FROM handover WHERE event = 'CLAIMED'") == 6
             await asyncio.to_thread(engines.kafka.restart)
             await send_rounds(rig, "after", 1)

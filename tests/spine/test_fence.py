@@ -97,7 +97,7 @@ async def test_records_of_an_unknown_or_closed_run_are_parked_and_hold_nobody_up
 
 async def test_a_service_cannot_change_a_truth(rig: Rig) -> None:
     """Append-only is kept by the database: the service's own role has no right to rewrite."""
-    import asyncpg  # noqa: PLC0415
+    import asyncpg  # noqa: PLC0415  only where it is used
 
     connection = await asyncpg.connect(rig.site.dsn("ledger"))
     try:

@@ -209,7 +209,7 @@ def test_fault_rates_are_the_declared_ones() -> None:
 @pytest.mark.parametrize("rates", [{"unavailable": 0.6, "lost_after": 0.6}, {"refused": -0.1}, {"delay_ms": -1}])
 def test_impossible_rates_are_refused(rates: dict[str, float]) -> None:
     with pytest.raises(ValueError):
-        FaultRates(**rates)  # type: ignore[arg-type]
+        FaultRates(**rates)  # type: ignore[arg-type]  # what is refused is no rate
 
 
 async def test_malformed_requests_are_refused_and_do_nothing(start: Start) -> None:

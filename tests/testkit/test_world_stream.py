@@ -260,7 +260,7 @@ def test_demand_classes_get_their_share_and_whole_days() -> None:
     merchants = Merchants(WorldConfig(seed=3, size=1))
     share: Counter[str] = Counter()
     for merchant, weight in zip(merchants.all, merchants.shares, strict=True):
-        share[merchant.demand.name] += weight  # type: ignore[assignment]
+        share[merchant.demand.name] += weight  # type: ignore[assignment]  # values of several types, on purpose
     for demand in DEMAND_CLASSES:
         assert len(demand.hours) == 24 and statistics.mean(demand.hours) == pytest.approx(1)
         assert share[demand.name] == pytest.approx(demand.share, abs=0.01)
@@ -308,4 +308,4 @@ def test_traces_are_one_per_event_and_one_in_n_is_sampled(sent: list[EdgeSend]) 
 )
 def test_a_config_out_of_range_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError):
-        WorldConfig(**{"seed": 1, "size": 10, **wrong})  # type: ignore[arg-type]
+        WorldConfig(**{"seed": 1, "size": 10, **wrong})  # type: ignore[arg-type]  # values of several types, on purpose

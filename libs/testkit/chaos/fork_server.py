@@ -156,8 +156,8 @@ def _tell_tasks(_: int, __: object) -> None:
 
 def _plant(name: str) -> None:
     # Imported here: it patches the spine, and only a negative control may run with that.
-    from testkit.wrong import Wrong  # noqa: PLC0415
-    from testkit.wrong.plants import plant  # noqa: PLC0415
+    from testkit.wrong import Wrong  # noqa: PLC0415  only where it is used
+    from testkit.wrong.plants import plant  # noqa: PLC0415  only where it is used
 
     plant(Wrong[name])
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.structs import ConsumerRecord
 
 from laws.catalogue import EVENT_TYPES
 from laws.envelope import Envelope, decode_envelope
@@ -62,16 +63,16 @@ async def read_topics(bootstrap: str, topics: Iterable[Topic], prefix: str) -> A
         await consumer.stop()
 
 
-def _seen(record: object, prefix: str) -> Seen:
-    value: bytes = record.value  # type: ignore[attr-defined]  # aiokafka ships no types
-    headers = dict(record.headers)  # type: ignore[attr-defined]
+def _seen(record: ConsumerRecord, prefix: str) -> Seen:
+    value: bytes = record.value
+    headers = dict(record.headers)
     envelope = decode_envelope(value)
     entry = EVENT_TYPES[envelope.event_type]
     return Seen(
-        topic=record.topic.removeprefix(prefix),  # type: ignore[attr-defined]
-        partition=record.partition,  # type: ignore[attr-defined]
-        offset=record.offset,  # type: ignore[attr-defined]
-        at_ms=record.timestamp,  # type: ignore[attr-defined]
+        topic=record.topic.removeprefix(prefix),
+        partition=record.partition,
+        offset=record.offset,
+        at_ms=record.timestamp,
         event_type=envelope.event_type,
         event_class=entry.event_class.value,
         event_id=envelope.event_id,
