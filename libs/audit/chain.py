@@ -186,8 +186,6 @@ async def _reads(store: Db, lane: int, certs: list[Cert]) -> dict[int, bytes]:
 def _check_counts(book: Book, cert: Cert) -> None:
     """Applied + duplicate + mismatch + parked + poison is everything consumed (I8)."""
     told = dict(sorted(Counter(VERDICT_OF_LETTER[letter].value for letter in cert.verdicts).items()))
-    for name, count in told.items():
-        book.figures[name.lower()] += count
     if len(cert.verdicts) != cert.size or told != cert.counts:
         detail = f"{cert.size} inputs, verdicts {told}, counts {cert.counts}"
         book.find("I8", "COUNTS_DIFFER", "certificate", detail, cert.lane, cert.lane_seq)

@@ -177,6 +177,8 @@ class InputAudit:
         mismatches: dict[tuple[int, int, bytes, bytes], tuple[Cert, Taken]] = {}
         for cert, inputs in piece:
             self._book.figures["inputs"] += len(inputs)
+            for name, count in cert.counts.items():
+                self._book.figures[name.lower()] += count
             if len(inputs) != len(cert.verdicts):
                 detail = f"{len(inputs)} inputs are there, the certificate covers {len(cert.verdicts)}"
                 self._book.find("I8", "INPUTS_DIFFER", "input", detail, cert.lane, cert.lane_seq)

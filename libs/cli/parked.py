@@ -20,7 +20,7 @@ app = typer.Typer(no_args_is_help=True)
 
 _LIST = """
 SELECT lane_group, p.lane, encode(key, 'hex') AS key, count(*) AS inputs, min(p.recorded_at) AS since,
-       (array_agg(reason ORDER BY lane_seq, i))[1] AS reason, (array_agg(detail ORDER BY lane_seq, i))[1] AS detail
+       (array_agg(reason ORDER BY p.lane_seq, i))[1] AS reason, (array_agg(detail ORDER BY p.lane_seq, i))[1] AS detail
 FROM parked p JOIN lane ON lane.lane = p.lane WHERE released_seq IS NULL
 GROUP BY lane_group, p.lane, key ORDER BY since
 """
@@ -37,7 +37,8 @@ def list_(
         async with _store(dsn, service) as connection:
             return await connection.fetch(_LIST)
 
-    rows = asyncio.run(read())
+    with told():
+        rows = asyncio.run(read())
     for row in rows:
         typer.echo(
             f"{row['lane_group']} lane {row['lane']} key {row['key']}: {row['inputs']} inputs since {row['since']:%Y-%m-%d %H:%M:%S}"
@@ -70,7 +71,8 @@ def show(
 
     from spine.inputs import SOURCE_DECODER  # noqa: PLC0415  only the command that runs needs it
 
-    rows = asyncio.run(read())
+    with told():
+        rows = asyncio.run(read())
     for row in rows:
         event_id = unpack_event_id(row["event_id"]) if row["event_id"] is not None else "no event id"
         place = f"{row['topic_id']}/{row['partition']}/{row['offset']}" if row["offset"] is not None else row["name"] or row["inlet"]
