@@ -1,13 +1,26 @@
 """The record that an admitted event becomes: canonical bytes, headers, partition (architecture.md, settled questions). Pure."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
+
+import msgspec
 
 from ingress.inspection import Candidate
 from ingress.policy import WRITER
-from laws.envelope import encode_envelope
 from laws.headers import Correlation, Provenance
-from laws.trace_context import TraceContext, child, continue_or_start, derive_span_id, derive_trace_id, parse_traceparent
+from laws.trace_context import (
+    TraceContext,
+    child,
+    continue_or_start,
+    derive_span_id,
+    derive_trace_id,
+    parse_traceparent,
+    parse_tracestate,
+)
+
+# Canonical for an envelope: its keys are ASCII and fixed, its values texts but for the payload, which is canonical already.
+_SORTED = msgspec.json.Encoder(order="sorted").encode
 
 
 class Record(NamedTuple):
@@ -28,7 +41,7 @@ class Caller(NamedTuple):
     principal: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stamp:
     """What this edge adds to every event that goes through it."""
 
@@ -52,22 +65,27 @@ class Stamp:
             event_id=envelope.event_id,
             runtime_lane=envelope.runtime_lane or WRITER,
         )
-        fields = candidate.known.head | {
-            "phase_id": correlation.phase_id,
-            "runtime_lane": correlation.runtime_lane,
-            "traceparent": correlation.traceparent,
-            "tracestate": correlation.tracestate or None,
-        }
-        value = encode_envelope(fields, candidate.payload)
-        headers = [*correlation.headers(), *self.provenance.headers()]
-        return Record(candidate.topic.name, candidate.partition, candidate.key, value, headers), correlation
+        stamped = msgspec.structs.replace(
+            envelope,
+            phase_id=correlation.phase_id,
+            runtime_lane=correlation.runtime_lane,
+            traceparent=correlation.traceparent,
+            tracestate=correlation.tracestate or None,
+            payload=msgspec.Raw(candidate.payload),
+        )
+        headers = [*correlation.headers(), *self._provenance_headers]
+        return Record(candidate.topic.name, candidate.partition, candidate.key, _SORTED(stamped), headers), correlation
+
+    @cached_property
+    def _provenance_headers(self) -> list[tuple[str, bytes]]:
+        return self.provenance.headers()
 
     def _context(self, candidate: Candidate, caller: Caller) -> TraceContext:
         """The event's own trace before that of the request, which may carry a hundred events; else one derived from the event."""
         envelope = candidate.envelope
         for traceparent, tracestate in ((envelope.traceparent, envelope.tracestate), (caller.traceparent, caller.tracestate)):
-            if parse_traceparent(traceparent) is not None:
-                return continue_or_start(traceparent, tracestate, str, sampled=False)
+            if (parent := parse_traceparent(traceparent)) is not None:
+                return TraceContext(parent, parse_tracestate(tracestate or ""))
         run, event_class, event_id = candidate.identity
         trace_id = derive_trace_id(run, event_class.value, event_id)
         sampled = int(trace_id[:8], 16) < self.trace_sample_ratio * 2**32
