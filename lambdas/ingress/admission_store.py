@@ -1,20 +1,67 @@
 """The admission rows in DynamoDB. Every write is conditional; a lost condition says what stands there instead (domain.md 2.8)."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from msgspec.structs import replace
 
 from ingress.dynamodb import ConditionFailedError, DynamoDB, StoreError
-from ingress.row import AdmissionRow, Item, State, binary, from_item, number, text, to_item
+from ingress.row import AdmissionRow, Item, Settlement, State, binary, from_item, number, text, to_item
+from ingress.spread import spread
+
+
+class AdmissionTable(Protocol):
+    """What admission asks of its rows.
+
+    Where the store can't be asked nobody knows whether it wrote: methods for many rows answer StoreError for each such row, the others
+    raise it.
+    """
+
+    async def claim(self, rows: Sequence[AdmissionRow]) -> list[AdmissionRow | StoreError]:
+        """Puts each row whose identity is new. The row itself if it stands now; else the one that stood there first."""
+        ...
+
+    async def admit(self, settlements: Sequence[Settlement]) -> list[AdmissionRow | StoreError | None]:
+        """Settles rows that the caller holds: the commit point of an admission (domain.md 2.7).
+
+        Each admitted row; or None if the caller does not hold it any more and `standing` has to be asked.
+        """
+        ...
+
+    async def mark_ambiguous(self, row: AdmissionRow) -> None:
+        """Notes that nobody knows whether the event was appended. Nothing happens if the caller does not hold the row any more."""
+        ...
+
+    async def take_over(self, row: AdmissionRow, owner: bytes, until_ms: int) -> AdmissionRow | None:
+        """Makes the caller the holder of a row whose lease is over; None if somebody else was faster."""
+        ...
+
+    async def note_second_copy(self, row: AdmissionRow, offset: int) -> None:
+        """Keeps the offset of a copy that was appended by a holder who had lost the row meanwhile."""
+        ...
+
+    async def standing(self, dedupe_key: str) -> AdmissionRow | None:
+        """The row as it stands, strongly consistent. Only the rare ways ask for it; an admission never reads."""
+        ...
 
 
 class AdmissionStore:
-    """All methods raise ingress.dynamodb.StoreError where the store can't be asked; then nobody knows whether they wrote."""
+    """AdmissionTable in DynamoDB. It has no conditional write of many rows, so `width` of them are under way at once."""
 
-    def __init__(self, store: DynamoDB, table: str) -> None:
+    def __init__(self, store: DynamoDB, table: str, width: int) -> None:
         self._store = store
         self._table = table
+        self._width = width
 
-    async def claim(self, row: AdmissionRow) -> AdmissionRow:
-        """Puts `row` if its identity is new. `row` itself if it stands now; else the one that stood there first."""
+    async def claim(self, rows: Sequence[AdmissionRow]) -> list[AdmissionRow | StoreError]:
+        """One conditional put a row."""
+        return await spread(self._claim, rows, self._width)
+
+    async def admit(self, settlements: Sequence[Settlement]) -> list[AdmissionRow | StoreError | None]:
+        """One conditional update a row."""
+        return await spread(self._admit, settlements, self._width)
+
+    async def _claim(self, row: AdmissionRow) -> AdmissionRow | StoreError:
         request = {
             "TableName": self._table,
             "Item": to_item(row),
@@ -26,26 +73,15 @@ class AdmissionStore:
         except ConditionFailedError as lost:
             standing = _row(lost.item)
             if standing is None:
-                raise StoreError("PutItem: the store refused the condition and did not say what stands there") from lost
+                return StoreError("PutItem: the store refused the condition and did not say what stands there")
             # A put that was done although its answer got lost meets itself when it is repeated.
             return row if standing.lease_owner == row.lease_owner else standing
+        except StoreError as error:
+            return error
         return row
 
-    async def admit(self, row: AdmissionRow, offset: int, published_at_ms: int, admitted_at_ms: int) -> AdmissionRow | None:
-        """Settles `row`, which the caller holds: the commit point of an admission (domain.md 2.7).
-
-        The admitted row; or None if the caller does not hold it any more and `standing` has to be asked.
-        """
-        settled = row._replace(
-            state=State.ADMITTED,
-            offset=offset,
-            published_at_ms=published_at_ms,
-            admitted_at_ms=admitted_at_ms,
-            lease_owner=None,
-            lease_until_ms=None,
-            attempt=None,
-            low_water=None,
-        )
+    async def _admit(self, settlement: Settlement) -> AdmissionRow | StoreError | None:
+        row = settlement.row
         request = self._update(
             row,
             "SET #state = :state, eb_offset = :offset, eb_published_at_ms = :published, admitted_at_ms = :admitted, "
@@ -54,9 +90,9 @@ class AdmissionStore:
                 ":state": text(State.ADMITTED),
                 ":cluster": text(row.cluster_id),
                 ":topic": binary(row.topic_id),
-                ":offset": number(offset),
-                ":published": number(published_at_ms),
-                ":admitted": number(admitted_at_ms),
+                ":offset": number(settlement.offset),
+                ":published": number(settlement.published_at_ms),
+                ":admitted": number(settlement.admitted_at_ms),
             },
         )
         try:
@@ -64,11 +100,13 @@ class AdmissionStore:
         except ConditionFailedError as lost:
             standing = _row(lost.item)
             # As above: an update whose answer got lost meets what it wrote.
-            return standing if standing is not None and standing.offset == offset else None
-        return settled
+            return standing if standing is not None and standing.offset == settlement.offset else None
+        except StoreError as error:
+            return error
+        return settlement.settled()
 
     async def mark_ambiguous(self, row: AdmissionRow) -> None:
-        """Notes that nobody knows whether the event was appended. Nothing happens if the caller does not hold the row any more."""
+        """As the protocol says."""
         request = self._update(row, "SET #state = :state", {":state": text(State.PUBLISH_AMBIGUOUS)})
         try:
             await self._store.call("UpdateItem", request)
@@ -76,9 +114,9 @@ class AdmissionStore:
             return  # whoever took it over knows more than we do
 
     async def take_over(self, row: AdmissionRow, owner: bytes, until_ms: int) -> AdmissionRow | None:
-        """Makes the caller the holder of a row whose lease is over; None if somebody else was faster."""
+        """As the protocol says; two who try at once differ in the attempt that they follow."""
         assert row.attempt is not None
-        taken = row._replace(state=State.PUBLISH_IN_FLIGHT, attempt=row.attempt + 1, lease_owner=owner, lease_until_ms=until_ms)
+        taken = replace(row, state=State.PUBLISH_IN_FLIGHT, attempt=row.attempt + 1, lease_owner=owner, lease_until_ms=until_ms)
         request = self._update(
             row,
             "SET #state = :state, attempt = :next, lease_owner = :owner, lease_until_ms = :until",
@@ -99,7 +137,7 @@ class AdmissionStore:
         return taken
 
     async def note_second_copy(self, row: AdmissionRow, offset: int) -> None:
-        """Keeps the offset of a copy that was appended by a holder who had lost the row meanwhile."""
+        """As the protocol says."""
         request = {
             "TableName": self._table,
             "Key": {"dedupe_key": text(row.dedupe_key)},
@@ -113,7 +151,7 @@ class AdmissionStore:
             return  # the row's time is over: with it ends what it can say
 
     async def standing(self, dedupe_key: str) -> AdmissionRow | None:
-        """The row as it stands, strongly consistent. Only the rare ways ask for it; an admission never reads."""
+        """A consistent read."""
         request = {"TableName": self._table, "Key": {"dedupe_key": text(dedupe_key)}, "ConsistentRead": True}
         return _row((await self._store.call("GetItem", request)).get("Item"))
 

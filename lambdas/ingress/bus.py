@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
+from ingress.batches import Ack, PublishUnknownError, in_batches
 from ingress.policy import DOORS
 from ingress.record import Record
 from ingress.settings import EdgeSettings
@@ -38,17 +39,6 @@ _PATIENCE_S = 0.2
 
 class BusError(Exception):
     """The bus can't be reached, or is not as the catalogue says."""
-
-
-class PublishUnknownError(Exception):
-    """Nobody knows whether the record was or will be appended."""
-
-
-class Ack(NamedTuple):
-    """Where a record stands, and the time that its record carries (epoch milliseconds)."""
-
-    offset: int
-    timestamp_ms: int
 
 
 class Place(NamedTuple):
@@ -171,6 +161,44 @@ class Bus:
         end = (record.topic, record.partition)
         self._ends[end] = max(self._ends.get(end, 0), done.offset + 1)
         return Ack(done.offset, done.timestamp)
+
+    async def publish_all(self, records: Sequence[Record]) -> list[Ack | PublishUnknownError]:
+        """Appends records and waits until all replicas have them; what became of each, in their order.
+
+        Records of one partition go as one batch, which is appended whole or not at all, and stay in their order. The first that
+        fails ends the producer: of those without an answer nobody knows.
+        """
+        if len(records) == 1:
+            try:
+                return [await self.publish(records[0])]
+            except PublishUnknownError as error:
+                return [error]
+        line = self._line
+        if line is None:
+            return [PublishUnknownError("the producer ended before this record was handed to it") for _ in records]
+        batches = in_batches(line.producer, records)
+        cause = "the producer was ended while this record was under way"
+        try:
+            async with asyncio.timeout(self._settings.publish_timeout_s):
+                waiting: set[asyncio.Future[Any]] = {line.ended}
+                for batch in batches:
+                    batch.sent = await line.producer.send_batch(batch.builder, self._prefix + batch.topic, partition=batch.partition)
+                    batch.sent.add_done_callback(_look_at)
+                    waiting.add(batch.sent)
+                while len(waiting) > 1 and not line.ended.done():
+                    _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        except Exception as error:
+            cause = f"{type(error).__name__}: {error}"
+        answers: list[Ack | PublishUnknownError] = [PublishUnknownError(cause)] * len(records)
+        for batch in batches:
+            for index, answer in batch.answers():
+                answers[index] = answer
+            if (end := batch.end()) is not None:
+                place = (batch.topic, batch.partition)
+                self._ends[place] = max(self._ends.get(place, 0), end)
+        if any(isinstance(answer, PublishUnknownError) for answer in answers):
+            self._abandon(line)
+        return answers
 
     async def find(
         self, topic: str, partition: int, start: int, is_copy: Callable[[bytes | None, Sequence[tuple[str, bytes]]], bool]

@@ -31,7 +31,7 @@ _MAX_SEED = 2**64 - 1
 _EXCERPT_CHARS = 64
 _MAX_VERSION_CHARS = 64  # laws.fields.SchemaVersion
 
-_CONTRACTS = {name: msgspec.json.Decoder(event_type.contract) for name, event_type in DOORS.items()}
+_CONTRACTS: dict[str, msgspec.json.Decoder[Any]] = {name: msgspec.json.Decoder(event_type.contract) for name, event_type in DOORS.items()}
 _SORTED = msgspec.json.Encoder(order="sorted").encode
 _DAYS = 512  # remembered: the events of an array are of few days
 _AT = re.compile(r" - at `\$([^`]*)`\Z")

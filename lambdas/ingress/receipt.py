@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache, lru_cache
 
 import msgspec
 
@@ -109,6 +110,7 @@ def receipt_of(row: AdmissionRow, decision: Decision) -> Receipt:
     )
 
 
+@cache  # a build knows a handful
 def policy_rev(name: str, digest: str | None = None) -> PolicyRev:
     """A policy revision by its name, `<policy id>.<revision>`."""
     policy_id, _, revision = name.rpartition(".")
@@ -120,6 +122,7 @@ def current_policy_rev(name: str) -> PolicyRev:
     return policy_rev(name, policy_digest())
 
 
+@lru_cache(maxsize=1024)  # the rows of an array share theirs
 def instant_of(epoch_ms: int) -> str:
     """Epoch milliseconds as the platform writes an instant."""
     return format_instant(datetime.fromtimestamp(epoch_ms / 1000, UTC))

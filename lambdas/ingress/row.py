@@ -1,9 +1,14 @@
 """The admission row: what the edge knows of one identity, and its form in DynamoDB (domain.md 2.9)."""
 
 import base64
+import uuid
 from collections.abc import Callable
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from laws.coordinates import Coordinate
 
@@ -19,7 +24,7 @@ class State(StrEnum):
     ADMITTED = "ADMITTED"
 
 
-class AdmissionRow(NamedTuple):
+class AdmissionRow(msgspec.Struct, frozen=True, gc=False):
     """One row. It is the receipt as well: everything that a receipt says and can't be derived is a column.
 
     Times are epoch milliseconds. The columns from `lease_owner` on stand only while the row is not admitted, those before
@@ -61,9 +66,35 @@ class AdmissionRow(NamedTuple):
         """eb_ref: where the event stands; None before it is admitted."""
         if self.offset is None:
             return None
-        topic_id = self.topic_id.hex()
-        dashed = "-".join((topic_id[:8], topic_id[8:12], topic_id[12:16], topic_id[16:20], topic_id[20:]))
-        return Coordinate(self.cluster_id, dashed, self.topic, self.partition, self.offset)
+        return Coordinate(self.cluster_id, _dashed(self.topic_id), self.topic, self.partition, self.offset)
+
+
+@lru_cache(maxsize=64)  # topics, and what they were recreated as
+def _dashed(topic_id: bytes) -> str:
+    return str(uuid.UUID(bytes=topic_id))
+
+
+class Settlement(NamedTuple):
+    """What settles a row that the caller holds: where its event stands, and when (epoch milliseconds)."""
+
+    row: AdmissionRow
+    offset: int
+    published_at_ms: int
+    admitted_at_ms: int
+
+    def settled(self) -> AdmissionRow:
+        """The row as it is once it is admitted."""
+        return replace(
+            self.row,
+            state=State.ADMITTED,
+            offset=self.offset,
+            published_at_ms=self.published_at_ms,
+            admitted_at_ms=self.admitted_at_ms,
+            lease_owner=None,
+            lease_until_ms=None,
+            attempt=None,
+            low_water=None,
+        )
 
 
 _ATTRIBUTES = {  # field -> (attribute, type)
@@ -116,7 +147,7 @@ _WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {"S": text, "N": number, 
 
 def to_item(row: AdmissionRow) -> Item:
     """The row as DynamoDB takes it; what is None is left out."""
-    fields = row._asdict()
+    fields = msgspec.structs.asdict(row)
     fields.pop("second_copies")  # only ever added to a row that stands
     item: Item = {}
     for name, value in fields.items():

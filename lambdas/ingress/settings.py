@@ -38,6 +38,14 @@ class RateProfile(StrEnum):
         return 2 * self.per_second
 
 
+class Table(StrEnum):
+    """Where the admission rows live."""
+
+    DYNAMODB = "dynamodb"
+    MEMORY = "memory"
+    """In the process, for a benchmark; local_parity alone, and one process."""
+
+
 class EdgeSettings(BaseSettings):
     """Settings of the edge. API keys are known by their SHA-256 only; AWS credentials come from the standard chain."""
 
@@ -59,6 +67,7 @@ class EdgeSettings(BaseSettings):
 
     region: Annotated[str, Field(min_length=1)]
     dynamodb_endpoint: str = ""
+    table: Table = Table.DYNAMODB
     idempotency_table: str = "ig-idempotency"
     quarantine_table: str = "ig-quarantine"
 
@@ -126,6 +135,8 @@ def posture_reasons(settings: EdgeSettings) -> list[str]:
     reasons = []
     if _LATEST.search(settings.release_id):
         reasons.append("FP_IG_RELEASE_ID holds the word latest: pin a version")
+    if settings.table is Table.MEMORY and settings.env is not Rung.LOCAL_PARITY:
+        reasons.append("FP_IG_TABLE=memory: rows that end with their process admit twice; only local_parity measures with them")
     if settings.env in (Rung.LOCAL_PARITY, Rung.DEV_MIN):
         return reasons
     if settings.topic_prefix:

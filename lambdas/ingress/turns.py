@@ -1,6 +1,7 @@
 """One at a time for each key, within one process."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 
@@ -12,19 +13,41 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[Hashable, tuple[asyncio.Lock, int]] = {}
+        self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
+
+    def take(self, key: Hashable) -> bool:
+        """Takes the turn of `key` if nobody has it. Who took it gives it back.
+
+        An array takes what is free and comes back for the rest: two arrays that waited for each other's keys would wait for ever.
+        """
+        if key in self._waiting:
+            return False
+        self._waiting[key] = deque()
+        return True
+
+    def give(self, key: Hashable) -> None:
+        """Gives the turn to who waited longest, or back."""
+        waiting = self._waiting[key]
+        while waiting:
+            first = waiting.popleft()
+            if not first.done():
+                first.set_result(None)
+                return
+        del self._waiting[key]
 
     @asynccontextmanager
     async def of(self, key: Hashable) -> AsyncIterator[None]:
         """Waits until nobody else has the turn of `key`."""
-        lock, waiting = self._waiting.get(key, (asyncio.Lock(), 0))
-        self._waiting[key] = (lock, waiting + 1)
+        if not self.take(key):
+            mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting[key].append(mine)
+            try:
+                await mine
+            except asyncio.CancelledError:
+                if mine.done() and not mine.cancelled():
+                    self.give(key)  # it was handed over in the moment in which its request ended
+                raise
         try:
-            async with lock:
-                yield
+            yield
         finally:
-            lock, waiting = self._waiting[key]
-            if waiting == 1:
-                del self._waiting[key]
-            else:
-                self._waiting[key] = (lock, waiting - 1)
+            self.give(key)

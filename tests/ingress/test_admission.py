@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import time
 from collections import Counter
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 from msgspec import json as msgjson
+from msgspec.structs import replace
 
 from ingress import edge as edge_module
 from ingress.edge import Edge
@@ -116,10 +118,10 @@ async def in_state(site: Site, edge: Edge, event: dict[str, Any], state: State, 
     """Puts the row of an event that some other edge has begun to publish."""
     candidate = inspect(json.dumps(event).encode(), RUN)
     assert isinstance(candidate, Candidate)
-    row = edge._admission._fresh_row(candidate)
+    row = edge._admission._fresh_row(candidate, time.time(), b"an owner")
     assert row.lease_until_ms is not None
     until = row.lease_until_ms - int((edge.settings.lease_s - lease_s) * 1000)
-    await site.put_row(to_item(row._replace(state=state, lease_until_ms=until, **columns)))
+    await site.put_row(to_item(replace(row, state=state, lease_until_ms=until, **columns)))
     return candidate
 
 
@@ -177,7 +179,7 @@ async def test_a_copy_below_the_low_water_is_not_looked_for(site: Site, edge: Ed
     row = await site.row(event)
     assert row.low_water is not None
     assert row.low_water <= ack.offset
-    await site.put_row(to_item(row._replace(low_water=ack.offset + 1)))
+    await site.put_row(to_item(replace(row, low_water=ack.offset + 1)))
     answer = await push(edge, event)
     assert answer.body["receipt"]["eb_ref"]["offset"] == str(ack.offset + 1)
 

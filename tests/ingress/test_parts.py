@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -188,7 +189,7 @@ def test_a_row_fits_one_write_unit_with_the_longest_id_in_ascii_and_reads_back(s
     item = to_item(row)
     assert item_bytes(item) <= 1024
     assert from_item(item) == row
-    json.dumps(row._asdict(), default=bytes.hex)  # numbers are ints: a Decimal would not be written
+    json.dumps(msgspec.structs.asdict(row), default=bytes.hex)  # numbers are ints: a Decimal would not be written
 
 
 # --- record -------------------------------------------------------------------------------------------------------------

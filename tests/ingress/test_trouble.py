@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from ingress.bus import Ack
+from ingress.batches import Ack
 from ingress.edge import Edge
 from ingress.health import HealthState
 from ingress.record import Record
@@ -103,7 +104,7 @@ async def test_a_holder_that_lost_its_row_keeps_where_its_copy_stands(site: Site
         async def publish_too_late(record: Record) -> Ack:
             row = await site.row(event)
             assert row.attempt == 1
-            await site.put_row(to_item(row._replace(attempt=2, lease_owner=b"somebody", lease_until_ms=0)))
+            await site.put_row(to_item(replace(row, attempt=2, lease_owner=b"somebody", lease_until_ms=0)))
             return await publish(record)
 
         with pytest.MonkeyPatch.context() as patch:
