@@ -26,11 +26,13 @@ class RateProfile(StrEnum):
 
     SEED = "seed"
     SCALE = "scale"
+    MEASURED = "measured"
+    """No limit that a measurement could meet: what the platform holds is looked for, not what the edge lets pass. local_parity alone."""
 
     @property
     def per_second(self) -> int:
         """Events that flow for ever."""
-        return 200 if self is RateProfile.SEED else 3000
+        return {RateProfile.SEED: 200, RateProfile.SCALE: 3000, RateProfile.MEASURED: 100_000}[self]
 
     @property
     def burst(self) -> int:
@@ -137,6 +139,8 @@ def posture_reasons(settings: EdgeSettings) -> list[str]:
         reasons.append("FP_IG_RELEASE_ID holds the word latest: pin a version")
     if settings.table is Table.MEMORY and settings.env is not Rung.LOCAL_PARITY:
         reasons.append("FP_IG_TABLE=memory: rows that end with their process admit twice; only local_parity measures with them")
+    if settings.rate_profile is RateProfile.MEASURED and settings.env is not Rung.LOCAL_PARITY:
+        reasons.append("FP_IG_RATE_PROFILE=measured: nothing would hold a source back; use seed or scale")
     if settings.env in (Rung.LOCAL_PARITY, Rung.DEV_MIN):
         return reasons
     if settings.topic_prefix:
