@@ -6,6 +6,9 @@ from enum import StrEnum
 class EventClass(StrEnum):
     """Class of an event or command. Stored as `number`: numbers are for ever and are never reused."""
 
+    # Enum hashes by a function of Python; these are keys of every record's dictionaries.
+    __hash__ = str.__hash__
+
     TRAFFIC_FRAUD = "traffic_fraud"
     CONTEXT_ARRIVAL = "context_arrival"
     CONTEXT_ARRIVAL_ENTITIES = "context_arrival_entities"

@@ -1,7 +1,10 @@
 """The fourteen topics and their keys (authority.md appendix C, domain.md 0.4 and 1.6). Partition counts never change."""
 
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
+
+import msgspec
 
 from laws.ids import hex64
 from laws.partition import partition_for
@@ -28,7 +31,7 @@ class KeyRecipe(NamedTuple):
     name: str
     alternatives: tuple[tuple[Path, ...], ...]
 
-    def key_of(self, event_id: str, payload: dict[str, Any]) -> bytes | None:
+    def key_of(self, event_id: str, payload: dict[str, Any] | msgspec.Struct) -> bytes | None:
         """The key (64 hex characters as bytes; opaque and uniform), or None where no alternative is complete."""
         for paths in self.alternatives:
             values = [event_id if path == ("event_id",) else _at(payload, path) for path in paths]
@@ -38,14 +41,23 @@ class KeyRecipe(NamedTuple):
 
     def key_of_values(self, values: list[Any]) -> bytes:
         """The key of field values that the caller has at hand."""
-        return hex64(self.name, values).encode()
+        return _key(self.name, *values)
+
+
+# Keys that are remembered: the events of one decision follow each other closely. Typed, because 1 and true are equal and are two keys.
+@lru_cache(maxsize=4096, typed=True)
+def _key(recipe: str, *values: Any) -> bytes:
+    return hex64(recipe, list(values)).encode()
 
 
 def _at(payload: Any, path: Path) -> Any:
     for step in path:
-        if not isinstance(payload, dict):
+        if isinstance(payload, dict):
+            payload = payload.get(step)
+        elif isinstance(payload, msgspec.Struct):
+            payload = getattr(payload, step, None)
+        else:
             return None
-        payload = payload.get(step)
     return payload
 
 

@@ -6,6 +6,9 @@ from enum import StrEnum
 class Verdict(StrEnum):
     """Outcome of judging one input of an inlet."""
 
+    # Enum hashes by a function of Python; these are keys of every record's dictionaries.
+    __hash__ = str.__hash__
+
     NEW = "NEW"
     """First sight of this identity: its effects are in the same transaction."""
     DUPLICATE = "DUPLICATE"

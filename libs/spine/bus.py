@@ -205,6 +205,10 @@ def make_consumer(options: dict[str, Any], fetch_wait_ms: int = 500) -> AIOKafka
     )
 
 
+# A lane's outbox of one transaction to one partition fits; below what brokers take of one batch by default (1 MiB).
+_BATCH_BYTES = 512 * 1024
+
+
 def make_producer(options: dict[str, Any]) -> AIOKafkaProducer:
     """An idempotent producer: a retried batch is not appended twice."""
     return AIOKafkaProducer(
@@ -213,5 +217,7 @@ def make_producer(options: dict[str, Any]) -> AIOKafkaProducer:
         acks="all",
         linger_ms=2,
         compression_type=None,
+        # aiokafka's 16 KiB would cut a lane's outbox into a request for every dozen records.
+        max_batch_size=_BATCH_BYTES,
         max_request_size=2 * 1024 * 1024,
     )

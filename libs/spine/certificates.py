@@ -52,13 +52,9 @@ def certificate_hash(certificate: Certificate) -> bytes:
 
 def input_line(ref: str, event_id: str, payload_hash: str, verdict: Verdict) -> bytes:
     """What the digest of inputs holds of one input; a timer or an answer has neither event id nor payload hash."""
-    return "\n".join((ref, event_id, payload_hash, verdict.value)).encode()
+    return f"{ref}\n{event_id}\n{payload_hash}\n{verdict}".encode()
 
 
 def digest_of(parts: Iterable[bytes]) -> bytes:
     """SHA-256 over parts with their lengths, so that no two lists of parts have the same digest."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
-    return digest.digest()
+    return hashlib.sha256(b"".join(piece for part in parts for piece in (len(part).to_bytes(8, "big"), part))).digest()

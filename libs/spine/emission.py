@@ -6,15 +6,18 @@ import msgspec
 
 from laws.encode import canonical_struct
 from laws.envelope import encode_envelope
-from laws.headers import Provenance, missing_headers
+from laws.headers import EVENT_ID, TRACEPARENT, Correlation, Provenance, missing_headers
 from laws.identity import pack_event_id
 from laws.payload_hash import payload_hash
 from laws.trace_context import derive_span_id
 from spine.service import Cause, Emit
 
 _HEADERS = msgspec.msgpack.Encoder()
-HEADERS_DECODER = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...])
+HEADERS_DECODER = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
 
+
+# Combinations of runs and trace states whose headers are kept; a trace state of its own for every event would fill any number.
+_COMBINATIONS = 1024
 
 # The last three fields are for the trace's spans only; the stored row is the first STORED fields.
 STORED = 7
@@ -43,6 +46,7 @@ class Emitter:
         self._runtime_lane = runtime_lane
         self._phase_id = phase_id
         self._provenance = provenance
+        self._shared: dict[tuple[str, str, str], list[tuple[str, bytes]]] = {}
 
     def row(self, emit: Emit, cause: Cause, emitted_at: str) -> OutboxRow:
         """The record of `emit`. Raises ValueError, naming the field, for an output that could not be published lawfully."""
@@ -52,16 +56,17 @@ class Emitter:
             raise ValueError(f"event_type={event_type.name!r} travels on no topic: it is a command")
         if not isinstance(emit.body, event_type.contract):
             raise ValueError(f"event_type={event_type.name!r} has contract {event_type.contract.__name__}, not {type(emit.body).__name__}")
-        key = topic.key.key_of(emit.event_id, msgspec.to_builtins(emit.body))
+        event_id = emit.event_id
+        key = topic.key.key_of(event_id, emit.body)
         if key is None:
-            raise ValueError(f"event {emit.event_id}: no field of key recipe {topic.key.name} is present")
+            raise ValueError(f"event {event_id}: no field of key recipe {topic.key.name} is present")
         correlation = cause.correlation
-        traceparent = self._child_of(correlation.traceparent, emit.event_id)
+        traceparent = self._child_of(correlation.traceparent, event_id)
         payload = canonical_struct(emit.body)
         version = event_type.schema_versions[-1] if event_type.schema_versions else None
         value = encode_envelope(
             {
-                "event_id": emit.event_id,
+                "event_id": event_id,
                 "event_type": event_type.name,
                 "ts_utc": cause.ts_utc,
                 "manifest_fingerprint": cause.manifest_fingerprint,
@@ -80,26 +85,44 @@ class Emitter:
             },
             payload,
         )
-        own = correlation._replace(
-            traceparent=traceparent, phase_id=self._phase_id, event_id=emit.event_id, runtime_lane=self._runtime_lane
-        )
-        headers = [*own.headers(), *self._provenance.headers()]
-        if missing := missing_headers(dict(headers)):
-            raise ValueError(f"event {emit.event_id}: headers {', '.join(missing)} are missing or invalid; such a record is not published")
         return OutboxRow(
             topic=topic.name,
             partition=topic.partition(key),
             key=key,
-            headers=_HEADERS.encode(headers),
+            headers=_HEADERS.encode(self._headers(correlation, traceparent, event_id)),
             value=value,
-            event_id=pack_event_id(emit.event_id),
+            event_id=pack_event_id(event_id),
             payload_hash=payload_hash(event_type.name, payload, version),
             event_type=event_type.name,
             traceparent=traceparent,
             cause_traceparent=correlation.traceparent,
         )
 
+    def _headers(self, correlation: Correlation, traceparent: str, event_id: str) -> list[tuple[str, bytes]]:
+        """The record's headers. What its run shares is made and checked once; raises ValueError for what may not be published."""
+        shared = (correlation.platform_run_id, correlation.scenario_run_id, correlation.tracestate)
+        headers = self._shared.get(shared)
+        if headers is None:
+            own = correlation._replace(phase_id=self._phase_id, runtime_lane=self._runtime_lane)
+            headers = [*own.headers(), *self._provenance.headers()]
+            if missing := missing_headers(dict(headers)):
+                raise ValueError(f"event {event_id}: headers {', '.join(missing)} are missing or invalid; such a record is not published")
+            if len(self._shared) >= _COMBINATIONS:
+                self._shared.clear()
+            self._shared[shared] = headers
+        if not event_id.isascii() or not event_id:
+            raise ValueError(f"event {event_id!r}: header {EVENT_ID} is missing or invalid; such a record is not published")
+        made = headers.copy()
+        made[_TRACEPARENT_AT] = (TRACEPARENT, traceparent.encode())
+        made[_EVENT_ID_AT] = (EVENT_ID, event_id.encode())
+        return made
+
     def _child_of(self, traceparent: str, event_id: str) -> str:
         # Derived, not drawn: a retried transaction must make the same bytes.
         trace_id = traceparent[3:35]
         return f"00-{trace_id}-{derive_span_id(trace_id, self._service, event_id)}-{traceparent[53:55]}"
+
+
+# Where the two headers that every record has of its own stand in the list that Correlation makes.
+_NAMES = [name for name, _ in Correlation("", "", "", "", "", "", "").headers()]
+_TRACEPARENT_AT, _EVENT_ID_AT = _NAMES.index(TRACEPARENT), _NAMES.index(EVENT_ID)

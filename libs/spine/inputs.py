@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
+from asyncpg.pgproto.pgproto import UUID
 
 from laws.catalogue import EVENT_TYPES, EventType, Refusal, check_envelope
 from laws.coordinates import Coordinate
-from laws.envelope import Envelope, decode_envelope
+from laws.envelope import Envelope, decode_envelope, shared_fields
 from laws.headers import Correlation, read_correlation
 from laws.identity import Identity
 from laws.payload_hash import payload_hash
@@ -25,7 +27,7 @@ class Inlet(StrEnum):
     ANSWER = "answer"
 
 
-class Source(msgspec.Struct, frozen=True, array_like=True):
+class Source(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A record (or command) as it came: enough to judge it again. `offset` is -1 for a command."""
 
     cluster_id: str
@@ -45,6 +47,18 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
         return Coordinate(self.cluster_id, self.topic_id, self.topic, self.partition, self.offset)
 
 
+Place = tuple[Any, Any, Any]
+"""(topic id, partition, offset) of a record as rows have it; three Nones for everything else."""
+
+_NOWHERE: Place = (None, None, None)
+
+
+@lru_cache(maxsize=1024)
+def uuid_of(text: str) -> UUID:
+    """A topic id as the store takes it: asyncpg's own type, which goes on the wire without a detour. The same few are used for every row."""
+    return UUID(text)
+
+
 SOURCE_ENCODER = msgspec.msgpack.Encoder()
 SOURCE_DECODER = msgspec.msgpack.Decoder(Source)
 
@@ -56,7 +70,7 @@ class Poison(NamedTuple):
     detail: str
 
 
-class Input(msgspec.Struct):
+class Input(msgspec.Struct, gc=False):
     """One thing to apply. Exactly one of `event` (records and commands) and `apply` without an event (timers, answers) leads."""
 
     inlet: Inlet
@@ -79,6 +93,12 @@ class Input(msgspec.Struct):
     identified: bool = False
     """Its identity is in the inbox already, from when it was parked."""
     run_no: int | None = None
+    place: Place = _NOWHERE
+    """Where its record stands."""
+
+
+# Combinations of an envelope's shared fields whose judgement is kept: some hundred a run.
+_COMBINATIONS = 1024
 
 
 class Decoder:
@@ -94,11 +114,13 @@ class Decoder:
         for command in group.commands:
             self._types[command.event_type.name] = command.event_type
             self._bodies[command.event_type.name] = msgspec.json.Decoder(command.event_type.contract)
+        self._checked: dict[tuple[Any, ...], EventType | Refusal] = {}
 
     def record(self, source: Source) -> Input:
         """The input of a record; a failure is poison on that input, never an exception for its batch."""
         event = self._event(source)
-        taken = Input(Inlet.RECORDS, source.key, f"{source.topic}/{source.partition}/{source.offset}", source=source)
+        place = (uuid_of(source.topic_id), source.partition, source.offset) if source.topic_id else _NOWHERE
+        taken = Input(Inlet.RECORDS, source.key, f"{source.topic}/{source.partition}/{source.offset}", source=source, place=place)
         if isinstance(event, Poison):
             taken.poison = event
             return taken
@@ -189,9 +211,15 @@ class Decoder:
         )
 
     def _lawful(self, envelope: Envelope, correlation: Correlation, topic: str) -> EventType | Poison:
-        event_type = self._types.get(envelope.event_type)
-        # Types that a test or a new service declares for itself are not in the catalogue; the same checks hold for them.
-        checked = check_envelope(envelope, event_type)
+        shared = shared_fields(envelope)
+        checked = self._checked.get(shared)
+        if checked is None:
+            # Types that a test or a new service declares for itself are not in the catalogue; the same checks hold for them. All that
+            # they look at is shared.
+            checked = check_envelope(envelope, self._types.get(envelope.event_type))
+            if len(self._checked) >= _COMBINATIONS:
+                self._checked.clear()
+            self._checked[shared] = checked
         if isinstance(checked, Refusal):
             return Poison(checked.reason, f"{checked.field}={checked.value!r}: {checked.advice}")
         if envelope.platform_run_id != correlation.platform_run_id or envelope.event_id != correlation.event_id:

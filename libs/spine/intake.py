@@ -1,6 +1,7 @@
 """Reads the topics of one lane: strict continuity, one re-seek for a hole, never a guess (runtime.md, What broke 2; Rules)."""
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -11,6 +12,10 @@ from laws.reasons import Reason
 from laws.topics import Topic
 from spine.bus import BusError, TopicIdentity
 from spine.inputs import Source
+
+
+# A header without a value comes as None.
+_value_of = itemgetter(1)
 
 
 class Position(NamedTuple):
@@ -67,9 +72,12 @@ class Intake:
 
     def _contiguous(self, name: str, records: list[ConsumerRecord]) -> list[Source]:
         taken: list[Source] = []
+        if not records:
+            return taken
         identity = self._positions[name].identity
+        topic_id = str(identity.topic_id)
+        expected = self._next[name]
         for record in records:
-            expected = self._next[name]
             if record.offset != expected:
                 found = f"{name}/{record.partition}: offset {record.offset} came where {expected} was due"
                 if name in self._reseeked:
@@ -79,11 +87,10 @@ class Intake:
                 self._reseeked.add(name)
                 self._consumer.seek(self._partitions[name], expected)
                 return taken
-            taken.append(_source(record, name, identity))
-            self._next[name] = expected + 1
+            taken.append(_source(record, name, identity.cluster_id, topic_id))
+            self._next[name] = expected = expected + 1
             self._read_up_to_ms[name] = record.timestamp
-        if taken:
-            self._reseeked.discard(name)
+        self._reseeked.discard(name)
         return taken
 
     async def _ends(self) -> dict[str, int]:
@@ -116,17 +123,11 @@ class Intake:
         return {self._partitions[name].topic: {self._partitions[name].partition: offset} for name, offset in offsets.items()}
 
 
-def _source(record: ConsumerRecord, name: str, identity: TopicIdentity) -> Source:
-    return Source(
-        identity.cluster_id,
-        str(identity.topic_id),
-        name,
-        record.partition,
-        record.offset,
-        record.key or b"",
-        record.value or b"",
-        tuple((key, value or b"") for key, value in record.headers),
-    )
+def _source(record: ConsumerRecord, name: str, cluster_id: str, topic_id: str) -> Source:
+    headers = tuple(record.headers)
+    if not all(map(_value_of, headers)):
+        headers = tuple((key, value or b"") for key, value in headers)
+    return Source(cluster_id, topic_id, name, record.partition, record.offset, record.key or b"", record.value or b"", headers)
 
 
 def check_identity(position: Position, now: TopicIdentity | None) -> None:

@@ -6,20 +6,26 @@ from laws.identity import Identity, pack_event_id
 from laws.reasons import Reason
 from laws.verdicts import Verdict
 from spine.certificates import input_line
-from spine.inputs import Input, Poison
-from spine.leaves import uuid_of
-
-Place = tuple[Any, Any, Any]
-
-
-def place_of(item: Input) -> Place:
-    """(topic id, partition, offset) of a record; three Nones for everything else."""
-    place = item.source.coordinate if item.source else None
-    return (uuid_of(place.topic_id), place.partition, place.offset) if place else (None, None, None)
-
+from spine.inputs import Input, Place, Poison
 
 class Judged:
     """An input under judgement."""
+
+    __slots__ = (
+        "class_no",
+        "detail",
+        "event_id",
+        "first_hash",
+        "first_index",
+        "first_place",
+        "holds_key",
+        "identified",
+        "item",
+        "payload_hash",
+        "reason",
+        "run_no",
+        "verdict",
+    )
 
     def __init__(self, item: Input) -> None:
         self.item = item
@@ -31,9 +37,16 @@ class Judged:
         self.reason: Reason | None = None
         self.detail = ""
         self.holds_key = False
+        event = item.event
         # In the inbox already: a later release applies it without judging its identity again.
-        self.identified = item.event is not None
-        if item.poison is not None and item.event is None:
+        self.identified = event is not None
+        self.class_no = 0 if event is None else event.identity.event_class.number
+        """The number of the identity's class; 0 where there is no event."""
+        self.event_id = b"" if event is None else pack_event_id(event.identity.event_id)
+        """The packed event id; empty where there is no event."""
+        self.payload_hash = b"" if event is None else event.payload_hash
+        """The hash of the payload that came; empty where there is no event."""
+        if event is None and item.poison is not None:
             self.poison(item.poison)
 
     @property
@@ -42,18 +55,6 @@ class Judged:
         if self.item.event is None:
             raise ValueError(f"input {self.item.ref} has no identity")
         return self.item.event.identity
-
-    @property
-    def event_id(self) -> bytes:
-        """The packed event id."""
-        return pack_event_id(self.identity.event_id)
-
-    @property
-    def payload_hash(self) -> bytes:
-        """The hash of the payload that came."""
-        if self.item.event is None:
-            raise ValueError(f"input {self.item.ref} has no payload hash")
-        return self.item.event.payload_hash
 
     def compare(self, row: Any) -> None:
         """Judge against the stored first sight of the identity."""

@@ -10,10 +10,8 @@ time as msgpack's timestamp. Leaves of rows that are gone (a settled wait) hold 
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from operator import itemgetter
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
@@ -78,9 +76,3 @@ def _picker(places: list[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
         (place,) = places
         return lambda row: (row[place],)
     return itemgetter(*places)
-
-
-@lru_cache(maxsize=1024)
-def uuid_of(text: str) -> UUID:
-    """A topic id as the store has it. The same few are used for every row."""
-    return UUID(text)

@@ -41,7 +41,7 @@ B = TypeVar("B", bound=msgspec.Struct, covariant=True)
 R = TypeVar("R", bound=msgspec.Struct)
 
 
-class Cause(msgspec.Struct, frozen=True, array_like=True):
+class Cause(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What an effect descends from: trace, run headers and pins. Everything emitted carries its cause's."""
 
     correlation: Correlation
@@ -66,7 +66,7 @@ class Cause(msgspec.Struct, frozen=True, array_like=True):
         )
 
 
-class Event(msgspec.Struct, Generic[B], frozen=True):
+class Event(msgspec.Struct, Generic[B], frozen=True, gc=False):
     """One judged record or command. `origin` is None for a command."""
 
     identity: Identity
@@ -114,14 +114,14 @@ class Answer(msgspec.Struct, frozen=True):
 # --- what a handler reads -------------------------------------------------------------------------------------------------------------
 
 
-class Read(msgspec.Struct, frozen=True):
+class Read(msgspec.Struct, frozen=True, gc=False):
     """One row (or, for a shared table, the rows of all lanes) that a handler will ask for."""
 
     table: Table[Any]
     key: tuple[Any, ...]
 
 
-class ReadWaits(msgspec.Struct, frozen=True):
+class ReadWaits(msgspec.Struct, frozen=True, gc=False):
     """The waits of one kind under one key."""
 
     kind: str
@@ -163,7 +163,7 @@ class State(Protocol):
 # --- what a handler answers -----------------------------------------------------------------------------------------------------------
 
 
-class Put(msgspec.Struct, frozen=True):
+class Put(msgspec.Struct, frozen=True, gc=False):
     """Write the row of its key in a state table (of a shared table: this lane's row)."""
 
     table: Table[Any]
@@ -172,7 +172,7 @@ class Put(msgspec.Struct, frozen=True):
     """Whose trace the row is stamped with; by default the input's."""
 
 
-class Append(msgspec.Struct, frozen=True):
+class Append(msgspec.Struct, frozen=True, gc=False):
     """Add a row to an append-only table. A second row with the same key makes the input POISON."""
 
     table: Table[Any]
@@ -180,7 +180,7 @@ class Append(msgspec.Struct, frozen=True):
     cause: Cause | None = None
 
 
-class Emit(msgspec.Struct, frozen=True):
+class Emit(msgspec.Struct, frozen=True, gc=False):
     """Publish an event, once committed. Pins, run headers and trace are those of `cause` (by default of the input)."""
 
     event_type: EventType
@@ -204,7 +204,7 @@ class Wait(msgspec.Struct, frozen=True):
     cap: float | None = None
 
 
-class Waiting(msgspec.Struct, frozen=True):
+class Waiting(msgspec.Struct, frozen=True, gc=False):
     """A wait that is not settled yet."""
 
     kind: str
@@ -213,7 +213,7 @@ class Waiting(msgspec.Struct, frozen=True):
     event: Event[Any]
 
 
-class Settle(msgspec.Struct, frozen=True):
+class Settle(msgspec.Struct, frozen=True, gc=False):
     """End a wait: what it waited for has come."""
 
     waiting: Waiting

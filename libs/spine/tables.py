@@ -4,8 +4,10 @@ Columns are the fields of a msgspec struct: str -> text, int -> bigint, bool -> 
 bytea (16 or 32 raw bytes), each or None. Beside them every table has the stamp columns of STAMP_DDL.
 """
 
+from collections.abc import Callable
 from enum import Enum, StrEnum
 from functools import cached_property
+from operator import attrgetter, itemgetter
 from types import UnionType
 from typing import Any, Generic, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -74,21 +76,29 @@ class Table(Generic[R]):
         by_name = {column.name: column for column in self.columns}
         return tuple(by_name[name] for name in self.key)
 
-    def key_of(self, row: R) -> tuple[Any, ...]:
+    @cached_property
+    def key_of(self) -> Callable[[R], tuple[Any, ...]]:
         """The key values of a row."""
-        return tuple(getattr(row, name) for name in self.key)
+        return _picker(self.key)
 
-    def to_sql(self, row: R) -> tuple[Any, ...]:
-        """Column values as asyncpg takes them."""
-        return tuple(_to_sql(column, getattr(row, column.name)) for column in self.columns)
+    @cached_property
+    def to_sql(self) -> Callable[[R], tuple[Any, ...]]:
+        """Column values of a row as asyncpg takes them."""
+        pick = _picker(tuple(column.name for column in self.columns))
+        return _converted(pick, [_to_sql(column) for column in self.columns])
 
-    def key_to_sql(self, key: tuple[Any, ...]) -> tuple[Any, ...]:
+    @cached_property
+    def key_to_sql(self) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
         """Key values as asyncpg takes them."""
-        return tuple(_to_sql(column, value) for column, value in zip(self.key_columns, key, strict=True))
+        return _converted(tuple, [_to_sql(column) for column in self.key_columns])
 
-    def from_sql(self, record: asyncpg.Record) -> R:
+    @cached_property
+    def from_sql(self) -> Callable[[asyncpg.Record], R]:
         """The struct of a fetched record."""
-        return self.row(**{column.name: _from_sql(column, record[column.name]) for column in self.columns})
+        names = [column.name for column in self.columns]
+        pick: Convert = itemgetter(*names) if len(names) > 1 else lambda record: (record[names[0]],)
+        values = _converted(pick, [_from_sql(column) for column in self.columns])
+        return lambda record: self.row(*values(record))
 
 
 def quote(name: str) -> str:
@@ -117,17 +127,41 @@ def _column(table: str, name: str, hint: Any) -> Column:
     return Column(name, _PLAIN[hint], False, None)
 
 
-def _to_sql(column: Column, value: Any) -> Any:
-    if value is None:
-        return None
-    if column.is_hex:
-        return bytes.fromhex(value)
-    return value.value if column.enum else value
+Convert = Callable[[Any], Any]
 
 
-def _from_sql(column: Column, value: Any) -> Any:
-    if value is None:
-        return None
+def _picker(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    if len(names) == 1:
+        (name,) = names
+        return lambda row: (getattr(row, name),)
+    return attrgetter(*names)
+
+
+def _converted(pick: Callable[[Any], tuple[Any, ...]], converts: list[Convert | None]) -> Callable[[Any], tuple[Any, ...]]:
+    """What `pick` gives, with the conversions of the places that have one; NULL stays NULL."""
+    changed = [(i, convert) for i, convert in enumerate(converts) if convert is not None]
+    if not changed:
+        return pick
+
+    def converted(source: Any) -> tuple[Any, ...]:
+        values = list(pick(source))
+        for i, convert in changed:
+            value = values[i]
+            if value is not None:
+                values[i] = convert(value)
+        return tuple(values)
+
+    return converted
+
+
+def _to_sql(column: Column) -> Convert | None:
     if column.is_hex:
-        return bytes(value).hex()
-    return column.enum(value) if column.enum else value
+        return bytes.fromhex
+    # asyncpg takes an enum's member for the text that it is.
+    return None
+
+
+def _from_sql(column: Column) -> Convert | None:
+    if column.is_hex:
+        return bytes.hex
+    return column.enum

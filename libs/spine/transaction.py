@@ -10,7 +10,6 @@ from typing import Any
 import asyncpg
 
 from laws.headers import Provenance
-from laws.identity import Identity
 from laws.ids import snapshot_hash
 from laws.reasons import Reason
 from laws.times import format_instant
@@ -21,7 +20,7 @@ from spine.db import Db
 from spine.emission import Emitter
 from spine.faults import CONNECTION_FAULTS
 from spine.inputs import SOURCE_DECODER, SOURCE_ENCODER, Decoder, Inlet, Input, Poison, ranges_of, reads_of
-from spine.judged import Judged, place_of
+from spine.judged import Judged
 from spine.lanes import LaneSpec
 from spine.outcome import (
     Applied,
@@ -35,7 +34,7 @@ from spine.outcome import (
     UnknownCommitError,
 )
 from spine.scheduled import encode_call
-from spine.service import Anomaly, Append, Call, Cause, Effect, Emit, Read, Reads, ReadWaits, Reply, Settle, Task, Wait, Waiting
+from spine.service import Anomaly, Append, Call, Cause, Effect, Emit, Put, Read, Reads, ReadWaits, Reply, Settle, Task, Wait, Waiting
 from spine.steps import Step, reached
 from spine.tables import Table
 from spine.turn import IllegalEffectError, Turn, Versioned, wait_ref
@@ -189,27 +188,31 @@ class _Apply:
     # --- judge ---
 
     async def _judge(self) -> None:
-        with_identity = [(i, judged) for i, judged in enumerate(self._judged) if judged.item.event is not None]
         names = {item.cause.correlation.platform_run_id for item in self._inputs if item.cause is not None}
         numbers = await self._law.run_numbers(self._connection, names) if names else {}
-        for item in self._inputs:
-            item.run_no = numbers.get(item.cause.correlation.platform_run_id) if item.cause is not None else None
-        firsts: dict[Identity, int] = {}
+        firsts: dict[tuple[int, int, bytes], int] = {}
         asked: list[tuple[int, Judged]] = []
         later: list[Judged] = []
-        for i, judged in with_identity:
-            identity = judged.identity
-            judged.run_no = judged.item.run_no
-            if judged.item.identified:
+        for i, judged in enumerate(self._judged):
+            item = judged.item
+            if item.cause is not None:
+                item.run_no = numbers.get(item.cause.correlation.platform_run_id)
+            if item.event is None:
                 continue
-            if judged.run_no is None:
-                judged.park(Reason.RUN_UNKNOWN, f"platform_run_id={identity.platform_run_id} is not registered here", holds_key=False)
-            elif identity in firsts:
-                judged.first_index = firsts[identity]
-                later.append(judged)
-            else:
-                firsts[identity] = i
+            run_no = judged.run_no = item.run_no
+            if item.identified:
+                continue
+            if run_no is None:
+                run = item.event.identity.platform_run_id
+                judged.park(Reason.RUN_UNKNOWN, f"platform_run_id={run} is not registered here", holds_key=False)
+                continue
+            key = (run_no, judged.class_no, judged.event_id)
+            first = firsts.setdefault(key, i)
+            if first == i:
                 asked.append((i, judged))
+            else:
+                judged.first_index = first
+                later.append(judged)
         if asked:
             await self._dedupe(asked)
         for judged in later:
@@ -222,27 +225,24 @@ class _Apply:
         rows = await self._connection.fetch(
             sql.REPLIES,
             [judged.run_no for judged in duplicates],
-            [judged.identity.event_class.number for judged in duplicates],
+            [judged.class_no for judged in duplicates],
             [judged.event_id for judged in duplicates],
         )
         stored = {(row["class_no"], bytes(row["event_id"])): (row["status"], bytes(row["body"])) for row in rows}
         for judged in duplicates:
-            if found := stored.get((judged.identity.event_class.number, judged.event_id)):
+            if found := stored.get((judged.class_no, judged.event_id)):
                 self._stored_replies[id(judged.item)] = found
 
     async def _dedupe(self, asked: list[tuple[int, Judged]]) -> None:
-        sources = [judged.item.source for _, judged in asked]
-        places = [source.coordinate if source is not None else None for source in sources]
+        """Take every identity in that is not there yet, in one statement; those that it answers for are not new."""
         rows = await self._connection.fetch(
             sql.DEDUPE,
             [i for i, _ in asked],
             [judged.run_no for _, judged in asked],
-            [judged.identity.event_class.number for _, judged in asked],
+            [judged.class_no for _, judged in asked],
             [judged.event_id for _, judged in asked],
             [judged.payload_hash for _, judged in asked],
-            [place.topic_id if place else None for place in places],
-            [place.partition if place else None for place in places],
-            [place.offset if place else None for place in places],
+            *map(list, zip(*(judged.item.place for _, judged in asked), strict=True)),
             self._spec.lane,
             self.lane_seq,
             self._writes.epoch,
@@ -252,8 +252,6 @@ class _Apply:
             judged = self._judged[row["ord"]]
             if row["state"] != "OPEN":
                 judged.park(Reason.CLOSED_RUN, f"platform_run_id={judged.identity.platform_run_id} is closed", holds_key=False)
-            elif row["fresh"]:
-                judged.verdict = Verdict.NEW
             elif row["first_hash"] is None:
                 judged.verdict = Verdict.LOOK_AGAIN
                 unseen.append(row["ord"])
@@ -268,7 +266,7 @@ class _Apply:
             sql.SECOND_LOOK,
             unseen,
             [judged.run_no for judged in again],
-            [judged.identity.event_class.number for judged in again],
+            [judged.class_no for judged in again],
             [judged.event_id for judged in again],
         )
         for row in rows:
@@ -284,7 +282,7 @@ class _Apply:
             return
         known = first.first_hash if first.first_hash is not None else first.payload_hash
         judged.first_hash = known
-        judged.first_place = first.first_place if first.first_hash is not None else place_of(first.item)
+        judged.first_place = first.first_place if first.first_hash is not None else first.item.place
         judged.verdict = Verdict.DUPLICATE if judged.payload_hash == known else Verdict.MISMATCH
 
     # --- read ---
@@ -338,7 +336,8 @@ class _Apply:
             item = judged.item
             if judged.verdict is Verdict.NEW and item.poison is not None:
                 judged.poison(item.poison)
-            if judged.verdict is Verdict.NEW and self._is_behind(item):
+            # No key is held in nearly every batch: the set is looked at before the key.
+            if judged.verdict is Verdict.NEW and self._held and self._is_behind(item):
                 judged.park(Reason.BEHIND_PARKED_KEY, "an earlier event of this key is parked", holds_key=True, identified=True)
             if judged.verdict is Verdict.NEW:
                 self._run_handler(turn, judged, at)
@@ -361,6 +360,8 @@ class _Apply:
 
     def _run_handler(self, turn: Turn, judged: Judged, at: str) -> None:
         item = judged.item
+        if item.apply is None and item.settles is None:
+            return
         mark = self._writes.mark()
         try:
             decided = turn.decide(item)
@@ -378,10 +379,12 @@ class _Apply:
 
     def _write(self, effect: Effect, item: Input, at: str) -> None:
         writes = self._writes
-        if isinstance(effect, Append):
-            writes.append(effect, item)
-        elif isinstance(effect, Emit):
+        if isinstance(effect, Put):
+            return  # kept by the turn: of the puts of one key the last is written
+        if isinstance(effect, Emit):
             writes.emit(self._law.emitter.row(effect, _cause(effect.cause, item), at), item)
+        elif isinstance(effect, Append):
+            writes.append(effect, item)
         elif isinstance(effect, Wait):
             if item.source is None:
                 raise IllegalEffectError("Wait keeps a record or a command; this input is neither")
@@ -410,7 +413,7 @@ class _Apply:
         await self._emit_anomalies(format_instant(self._at))
         await self._writes.flush_outbox()
         ranges = ranges_of(self._inputs)
-        counts = Counter(judged.verdict.value for judged in self._judged)
+        counts = {verdict.value: count for verdict, count in Counter(judged.verdict for judged in self._judged).items()}
         leaves = b"".join(self._writes.leaves)
         certificate = Certificate(
             lane=self._spec.lane,

@@ -28,6 +28,9 @@ R = TypeVar("R", bound=msgspec.Struct)
 Key = tuple[Any, ...]
 
 
+_EFFECTS = (Put, Append, Emit, Wait, Settle, Call, Anomaly, Reply)
+
+
 class UndeclaredReadError(Exception):
     """A handler read what its `reads` does not declare: the row was not fetched, and answering None would be a lie."""
 
@@ -173,7 +176,7 @@ class Turn:
             raise IllegalEffectError(f"Put into {effect.table.name}: it is append-only, use Append")
         if isinstance(effect, Append) and effect.table.mode is not Mode.APPEND:
             raise IllegalEffectError(f"Append to {effect.table.name}: it is a state table, use Put")
-        if not isinstance(effect, Put | Append | Emit | Wait | Settle | Call | Anomaly | Reply):
+        if not isinstance(effect, _EFFECTS):
             raise IllegalEffectError(f"{type(effect).__name__} is no effect")
 
     def _take(self, effect: Effect, item: Input) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 import json
 import signal
@@ -373,9 +374,22 @@ async def close_runtime(runtime: Runtime) -> None:
     runtime.telemetry.close()
 
 
+# A batch makes some ten thousand objects that are gone with it, without a cycle among them. At Python's threshold of 700 the collector
+# looks at each of them several times, which was a quarter of all CPU; at this one it runs about once in a few batches.
+_GARBAGE_AFTER = 100_000
+
+
+def tune_garbage_collection() -> None:
+    """What was loaded at the start stays for ever: the collector never looks at it again, and seldom at the rest."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_AFTER, 20, 20)
+
+
 async def serve(service: Service, settings: Settings) -> None:
     """One worker process: lanes and HTTP, until SIGTERM or SIGINT."""
     runtime = await build_runtime(service, settings)
+    tune_garbage_collection()
     worker = Worker(runtime)
     door = CommandDoor(runtime)
     app = build_app(runtime, door, worker.progress, worker.not_ready)

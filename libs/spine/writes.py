@@ -17,8 +17,8 @@ from spine import sql
 from spine.db import Db
 from spine.emission import STORED, OutboxRow
 from spine.encoding import encode_reply
-from spine.inputs import SOURCE_ENCODER, Inlet, Input
-from spine.judged import Judged, Place, place_of
+from spine.inputs import SOURCE_ENCODER, Inlet, Input, Place
+from spine.judged import Judged
 from spine.leaves import RELEASED, LeafShape, gone_leaf, leaf_of
 from spine.service import Anomaly, Append, Call, Emit, Put, Reply, Wait
 from spine.tables import STAMP_COLUMNS, Mode, Table
@@ -91,21 +91,28 @@ class Writes:
         self._settled: list[tuple[str, str]] = []
         self._anomalies: list[tuple[tuple[Any, ...], Emit, Input]] = []
         self._replies: list[tuple[Reply, Input]] = []
+        # What an input that failed had collected is taken back from each of these.
+        self._lists: tuple[list[Any], ...] = (
+            self.outbox,
+            self.read_sets,
+            self._appends,
+            self._pending,
+            self._settled,
+            self._anomalies,
+            self._replies,
+        )
         self.leaves: list[bytes] = []
         self.ends: dict[str, int] = {}
 
     # --- collecting; undo takes back what an input that failed had collected ---
 
-    def _lists(self) -> tuple[list[Any], ...]:
-        return (self.outbox, self.read_sets, self._appends, self._pending, self._settled, self._anomalies, self._replies)
-
     def mark(self) -> Mark:
         """Where the lists stand now."""
-        return tuple(len(rows) for rows in self._lists())
+        return tuple(map(len, self._lists))
 
     def undo(self, mark: Mark) -> None:
         """Drop everything collected since the mark."""
-        for rows, length in zip(self._lists(), mark, strict=True):
+        for rows, length in zip(self._lists, mark, strict=True):
             del rows[length:]
 
     def append(self, effect: Append, item: Input) -> None:
@@ -198,7 +205,7 @@ class Writes:
         )
         event_id = anomaly_event_id(subject.platform_run_id, subject.event_class, subject.event_id, other_hash.hex(), observer)
         number = EventClass(subject.event_class).number
-        row = (run_no, number, pack_event_id(subject.event_id), other_hash, first_hash, reason.value, *first, *place_of(item))
+        row = (run_no, number, pack_event_id(subject.event_id), other_hash, first_hash, reason.value, *first, *item.place)
         self._anomalies.append((row, Emit(CORRIDOR_ANOMALY, event_id, body), item))
 
     # --- flushing ---
@@ -227,9 +234,8 @@ class Writes:
 
     async def _write_rows(self, table: Table[Any], rows: list[Any]) -> None:
         effects: list[tuple[Put | Append, Input]] = rows
-        values = [table.to_sql(effect.row) for effect, _ in effects]
-        stamps = [(*self._stamp, *place_of(item), self._provenance_id, _trace_id(effect, item)) for effect, item in effects]
-        full = [(*row, *stamp) for row, stamp in zip(values, stamps, strict=True)]
+        to_sql, stamp, provenance_id = table.to_sql, self._stamp, self._provenance_id
+        full = [(*to_sql(effect.row), *stamp, *item.place, provenance_id, _trace_id(effect, item)) for effect, item in effects]
         await self._connection.execute(sql.write_rows(table), *map(list, zip(*full, strict=True)))
         shape = _shape(table)
         self.leaves.extend(map(shape.leaf, full))
@@ -274,7 +280,7 @@ class Writes:
                 entry.item.cause.correlation.platform_run_id if entry.item.cause else None,
                 entry.identity.event_class.number if entry.item.event else None,
                 entry.event_id if entry.item.event else None,
-                *place_of(entry.item),
+                *entry.item.place,
             )
             for i, entry in fresh
         ]
@@ -330,7 +336,7 @@ class Writes:
         """Write the records to publish; last, so that everything to publish is known."""
         if not self.outbox:
             return
-        rows = [(i, *row[:STORED], *place_of(item)) for i, (row, item) in enumerate(self.outbox)]
+        rows = [(i, *row[:STORED], *item.place) for i, (row, item) in enumerate(self.outbox)]
         await self._connection.execute(sql.INSERT_OUTBOX, *self._stamp, self._provenance_id, *map(list, zip(*rows, strict=True)))
         self._leaves_of(_OUTBOX, rows, provenance=True)
 
@@ -354,4 +360,4 @@ def _trace_id(effect: Put | Append, item: Input) -> bytes:
     cause = effect.cause or item.cause
     if cause is None:
         raise RuntimeError(f"input {item.ref} has no cause: name the cause of the effect on {effect.table.name}")
-    return bytes.fromhex(cause.correlation.trace_id)
+    return bytes.fromhex(cause.correlation.traceparent[3:35])

@@ -9,7 +9,7 @@ from spine import sql
 
 
 async def dedupe(connection: asyncpg.Connection[asyncpg.Record], names: list[str], payload_hash: bytes, lane: int) -> list[asyncpg.Record]:
-    """The spine's own statement for a batch of those events."""
+    """The spine's own statement for a batch of those events: a row for each that is not new."""
     count = len(names)
     return await connection.fetch(
         sql.DEDUPE,

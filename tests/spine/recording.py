@@ -58,7 +58,7 @@ class Recording:
         self._append(what, step)
 
     def sent(self, acknowledgement: asyncio.Future[Any]) -> None:
-        """A record was handed to the producer by the flow that calls."""
+        """A batch of records was handed to the producer by the flow that calls."""
         self._sent.setdefault(asyncio.current_task(), []).append(acknowledgement)
 
     def _append(self, what: str, step: Step | None) -> None:
@@ -95,7 +95,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch, role: str, apart: AIOKafkaProducer
     written: set[int] = set()
     for name in _METHODS:
         monkeypatch.setattr(asyncpg.Connection, name, _observed(getattr(asyncpg.Connection, name), role, written, recording))
-    send = AIOKafkaProducer.send
+    send = AIOKafkaProducer.send_batch
 
     async def observed_send(producer: AIOKafkaProducer, *arguments: Any, **options: Any) -> asyncio.Future[Any]:
         acknowledgement: asyncio.Future[Any] = await send(producer, *arguments, **options)
@@ -103,7 +103,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch, role: str, apart: AIOKafkaProducer
             recording.sent(acknowledgement)
         return acknowledgement
 
-    monkeypatch.setattr(AIOKafkaProducer, "send", observed_send)
+    monkeypatch.setattr(AIOKafkaProducer, "send_batch", observed_send)
     run = LaneWorker.run
 
     async def named_run(worker: LaneWorker) -> None:

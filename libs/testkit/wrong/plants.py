@@ -90,12 +90,10 @@ def _mark_without_epoch(put: Put) -> None:
 def _mark_past_unacknowledged(put: Put) -> None:
     send = publisher.Publisher._send
 
-    async def unacknowledged(self: publisher.Publisher, row: Any) -> "asyncio.Future[Any]":
+    async def unacknowledged(self: publisher.Publisher, rows: Any) -> "list[asyncio.Future[Any]]":
         # The send itself goes on: it is only waited for by nobody.
-        (await send(self, row)).add_done_callback(lambda done: done.cancelled() or done.exception())
-        taken: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        taken.set_result(None)
-        return taken
+        await send(self, rows)
+        return []
 
     put(publisher.Publisher, "_send", unacknowledged)
 
@@ -121,8 +119,7 @@ def _publish_before_commit(put: Put) -> None:
         await flush(self)
         lane = self._stamp[0]
         if lane in publishers:
-            for row, _ in self.outbox:
-                await publishers[lane]._send(row._asdict())  # type: ignore[arg-type]  # what is read of a row is the same by name
+            await publishers[lane]._send([row._asdict() for row, _ in self.outbox])
 
     put(publisher.Publisher, "__init__", remember)
     put(writes.Writes, "flush_outbox", early)
