@@ -34,7 +34,7 @@ lint: setup
 	$(BIN)/mypy libs services lambdas tests requirements benchmarks docs/examples
 
 bench: setup
-	$(BIN)/python -m benchmarks.law_drain $(ARGS)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lock:
 	@$(PYTHON) requirements/prepare.py lock
