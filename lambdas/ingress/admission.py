@@ -3,27 +3,31 @@
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
-import msgspec
 import structlog
-from msgspec.structs import replace
 
 from ingress.admission_store import AdmissionTable
+from ingress.aws_json import ServiceError
 from ingress.batches import PublishUnknownError
 from ingress.bus import Bus, BusError
 from ingress.dynamodb import StoreError
-from ingress.health import BUS, STORE, Health
+from ingress.health import BUS, LETTERS, STORE, Health
 from ingress.inspection import Candidate
+from ingress.letters import Letter, LetterQueue
+from ingress.policy import TYPE_OF_CLASS
 from ingress.receipt import Decision
 from ingress.record import Record
+from ingress.resolver import Outcome, Resolver
 from ingress.row import AdmissionRow, Settlement, State
 from ingress.settings import EdgeSettings
-from laws.envelope import decode_envelope
-from laws.headers import EVENT_ID, PLATFORM_RUN_ID, Provenance
-from laws.payload_hash import payload_hash
+from ingress.spread import spread
+from ingress.steps import Step, reached
+from laws.headers import Provenance
 from laws.reasons import Reason
+from laws.times import format_instant
 
 log = structlog.get_logger()
 
@@ -67,14 +71,23 @@ class Admission:
     """Two writes and no read for an event that is new; none for one that is admitted."""
 
     def __init__(
-        self, settings: EdgeSettings, store: AdmissionTable, bus: Bus, health: Health, provenance: Provenance, now: WallClock = time.time
+        self,
+        settings: EdgeSettings,
+        store: AdmissionTable,
+        bus: Bus,
+        health: Health,
+        provenance: Provenance,
+        letters: LetterQueue | None = None,
+        now: WallClock = time.time,
     ) -> None:
         self._settings = settings
         self._store = store
         self._bus = bus
         self._health = health
         self._provenance = provenance
+        self._letters = letters
         self._now = now
+        self._resolver = Resolver(store, bus, self._now_ms)
 
     async def admit(self, work: Sequence[tuple[Candidate, Record]]) -> list[Judged]:
         """Judges candidates of different identities, in their order. Everything that fails on the way is a RETRY with its reason."""
@@ -91,7 +104,9 @@ class Admission:
         ]
         judged: dict[int, Judged] = {}
         held: dict[int, Held] = {}
+        reached(Step.JUDGED)
         rows = await self._store.claim(fresh)
+        reached(Step.ROW_PUT)
         if not any(isinstance(claimed, StoreError) for claimed in rows):
             self._health.ok(STORE)
         for index, claimed in enumerate(rows):
@@ -178,26 +193,53 @@ class Admission:
         records = [record._replace(partition=row.partition, key=row.partition_key.hex().encode()) for row, record in held]
         verdicts: dict[int, Verdict] = {}
         landed: dict[int, Settlement] = {}
+        unknown: dict[int, PublishUnknownError] = {}
+        acks = await self._bus.publish_all(records)
+        reached(Step.ACKED)
         now_ms = self._now_ms()
-        for index, ack in enumerate(await self._bus.publish_all(records)):
+        for index, ack in enumerate(acks):
             if isinstance(ack, PublishUnknownError):
-                verdicts[index] = await self._ambiguous(held[index].row, ack)
+                unknown[index] = ack
             else:
                 landed[index] = Settlement(held[index].row, ack.offset, ack.timestamp_ms, now_ms)
         if landed:
             self._health.ok(BUS)
         for index, admitted in zip(landed, await self._store.admit(list(landed.values())), strict=True):
             verdicts[index] = await self._settled(landed[index], admitted)
+        reached(Step.ADMITTED)
+        if unknown:
+            verdicts |= dict(zip(unknown, await self._ambiguous([held[i] for i in unknown], list(unknown.values())), strict=True))
+        if failed := [held[i] for i, verdict in verdicts.items() if verdict.decision is Decision.RETRY]:
+            await self._tell(failed)
         return [verdicts[index] for index in range(len(held))]
 
-    async def _ambiguous(self, row: AdmissionRow, error: PublishUnknownError) -> Verdict:
-        self._health.failed(BUS, str(error))
-        log.warning("publish_unknown", event_id=row.event_id, dedupe_key=row.dedupe_key, cause=str(error))
+    async def _ambiguous(self, held: Sequence[Held], errors: Sequence[PublishUnknownError]) -> list[Verdict]:
+        cause = str(errors[0])
+        self._health.failed(BUS, cause)
+        log.warning("publish_unknown", events=len(held), first_event_id=held[0].row.event_id, cause=cause)
+
+        async def mark(each: Held) -> Verdict:
+            try:
+                await self._store.mark_ambiguous(each.row)
+            except StoreError as error:
+                return self._store_failed(error)
+            reached(Step.AMBIGUOUS)
+            return Verdict(Decision.RETRY, reason=Reason.PUBLISH_AMBIGUOUS)
+
+        return await spread(mark, held, self._settings.concurrency)
+
+    async def _tell(self, held: Sequence[Held]) -> None:
+        """Tells the reconciler of rows that this process leaves unsettled. Where that fails its next sweep finds them."""
+        if self._letters is None:
+            return
+        now = format_instant(datetime.fromtimestamp(self._now(), UTC))
         try:
-            await self._store.mark_ambiguous(row)
-        except StoreError as failed:
-            return self._store_failed(failed)
-        return Verdict(Decision.RETRY, reason=Reason.PUBLISH_AMBIGUOUS)
+            await self._letters.send([_letter(each, now) for each in held])
+        except ServiceError as error:
+            self._health.failed(LETTERS, str(error))
+        else:
+            self._health.ok(LETTERS)
+            reached(Step.LETTER_SENT)
 
     async def _settled(self, settlement: Settlement, admitted: AdmissionRow | StoreError | None) -> Verdict:
         if isinstance(admitted, StoreError):
@@ -213,6 +255,7 @@ class Admission:
         """Somebody else has the row: our copy is a second one, of which the row keeps the place."""
         row = settlement.row
         await self._store.note_second_copy(row, settlement.offset)
+        reached(Step.SECOND_COPY)
         log.warning("second_copy", event_id=row.event_id, dedupe_key=row.dedupe_key, offset=settlement.offset)
         standing = await self._store.standing(row.dedupe_key)
         if standing is not None and standing.state is State.ADMITTED:
@@ -221,19 +264,19 @@ class Admission:
 
     async def _resolve(self, row: AdmissionRow, record: Record) -> Verdict | None:
         """Settles a row whose holder is gone: by what the log says, or else by publishing again. None if somebody else did."""
-        place = self._bus.place(row.topic, row.partition)
-        assert row.low_water is not None  # every row that is not admitted has it
-        start = row.low_water if place.topic_id.bytes == row.topic_id else 0  # a recreated topic has begun again
-        row = replace(row, cluster_id=place.cluster_id, topic_id=place.topic_id.bytes)
-        found = await self._bus.find(row.topic, row.partition, start, _copy_of(row))
-        if found is not None:
-            [admitted] = await self._store.admit([Settlement(row, found.offset, found.timestamp_ms, self._now_ms())])
-            if isinstance(admitted, StoreError):
-                raise admitted
-            return None if admitted is None else Verdict(Decision.ADMIT, admitted)
+        [resolution] = await self._resolver.resolve([row], self._settings.publish_timeout_s)
+        if resolution.outcome is Outcome.ADMITTED:
+            return Verdict(Decision.ADMIT, resolution.row)
+        if resolution.outcome is Outcome.LOST:
+            return None
+        if resolution.outcome is Outcome.UNFINISHED:
+            return Verdict(Decision.RETRY, reason=_retry_reason(row))
         started, owner = time.monotonic(), secrets.token_bytes(_OWNER_BYTES)
-        taken = await self._store.take_over(row, owner, self._lease_end(self._now()))
-        return None if taken is None else (await self._publish([Held(taken, record)], started))[0]
+        taken = await self._store.take_over(resolution.row, owner, self._lease_end(self._now()))
+        if taken is None:
+            return None
+        reached(Step.TAKEN_OVER)
+        return (await self._publish([Held(taken, record)], started))[0]
 
     def _is_held(self, row: AdmissionRow) -> bool:
         return row.lease_until_ms is not None and row.lease_until_ms > self._now_ms()
@@ -250,24 +293,23 @@ def _digest(text: str) -> bytes:
     return bytes.fromhex(text)
 
 
+def _letter(held: Held, failed_at_utc: str) -> Letter:
+    row, headers = held.row, dict(held.record.headers)
+    return Letter(
+        failed_at_utc=failed_at_utc,
+        reason=Reason.PUBLISH_AMBIGUOUS,
+        dedupe_key=row.dedupe_key,
+        platform_run_id=row.platform_run_id,
+        scenario_run_id=row.scenario_run_id.hex(),
+        event_id=row.event_id,
+        event_type=TYPE_OF_CLASS[row.event_class].name,
+        topic=row.topic,
+        partition=row.partition,
+        low_water=str(row.low_water),
+        correlation_headers={name: value.decode("latin-1") for name, value in headers.items()},
+    )
+
+
 def _retry_reason(row: AdmissionRow) -> Reason:
     ambiguous = row.state is State.PUBLISH_AMBIGUOUS
     return Reason.PUBLISH_AMBIGUOUS_RETRY if ambiguous else Reason.PUBLISH_IN_FLIGHT_RETRY
-
-
-def _copy_of(row: AdmissionRow) -> Callable[[bytes | None, Sequence[tuple[str, bytes]]], bool]:
-    """Whether a record is what the row's holder would have published: same run, same event, same payload hash."""
-    wanted = {EVENT_ID: row.event_id.encode(), PLATFORM_RUN_ID: row.platform_run_id.encode()}
-
-    def is_copy(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> bool:
-        found = dict(headers)
-        if value is None or any(found.get(name) != content for name, content in wanted.items()):
-            return False
-        try:
-            envelope = decode_envelope(value)
-        except msgspec.DecodeError:
-            return False  # put there by somebody who is not the edge
-        payload = bytes(envelope.payload)
-        return bool(payload) and payload_hash(envelope.event_type, payload, envelope.schema_version) == row.payload_hash
-
-    return is_copy

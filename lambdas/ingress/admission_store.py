@@ -1,12 +1,12 @@
 """The admission rows in DynamoDB. Every write is conditional; a lost condition says what stands there instead (domain.md 2.8)."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
 from msgspec.structs import replace
 
 from ingress.dynamodb import ConditionFailedError, DynamoDB, StoreError
-from ingress.row import AdmissionRow, Item, Settlement, State, binary, from_item, number, text, to_item
+from ingress.row import UNSETTLED, AdmissionRow, Item, Settlement, State, binary, from_item, number, text, to_item
 from ingress.spread import spread
 
 
@@ -38,6 +38,18 @@ class AdmissionTable(Protocol):
 
     async def note_second_copy(self, row: AdmissionRow, offset: int) -> None:
         """Keeps the offset of a copy that was appended by a holder who had lost the row meanwhile."""
+        ...
+
+    async def release(self, row: AdmissionRow, low_water: int) -> bool:
+        """Frees a row whose event no search found below `low_water`; False if it is not as the caller saw it any more."""
+        ...
+
+    async def advance(self, row: AdmissionRow, low_water: int) -> None:
+        """Notes how far a search came that did not end: the next one goes on from there."""
+        ...
+
+    def unsettled(self, before_ms: int) -> AsyncIterator[AdmissionRow]:
+        """The rows whose leases were over `before_ms` and that nobody has settled, as far as an eventual read sees them."""
         ...
 
     async def standing(self, dedupe_key: str) -> AdmissionRow | None:
@@ -114,7 +126,7 @@ class AdmissionStore:
             return  # whoever took it over knows more than we do
 
     async def take_over(self, row: AdmissionRow, owner: bytes, until_ms: int) -> AdmissionRow | None:
-        """As the protocol says; two who try at once differ in the attempt that they follow."""
+        """As the protocol says."""
         assert row.attempt is not None
         taken = replace(row, state=State.PUBLISH_IN_FLIGHT, attempt=row.attempt + 1, lease_owner=owner, lease_until_ms=until_ms)
         request = self._update(
@@ -125,9 +137,7 @@ class AdmissionStore:
                 ":next": number(row.attempt + 1),
                 ":owner": binary(owner),
                 ":until": number(until_ms),
-                ":attempt": number(row.attempt),
             },
-            "attempt = :attempt",
         )
         try:
             await self._store.call("UpdateItem", request)
@@ -150,23 +160,66 @@ class AdmissionStore:
         except ConditionFailedError:
             return  # the row's time is over: with it ends what it can say
 
+    async def release(self, row: AdmissionRow, low_water: int) -> bool:
+        """As the protocol says."""
+        request = self._update(
+            row,
+            "SET #state = :state, low_water = :low REMOVE lease_owner, lease_until_ms",
+            {":state": text(State.RELEASED), ":low": number(low_water)},
+        )
+        try:
+            await self._store.call("UpdateItem", request)
+        except ConditionFailedError as lost:
+            standing = _row(lost.item)
+            # An update whose answer got lost meets what it wrote.
+            return standing is not None and standing.state is State.RELEASED and standing.attempt == row.attempt
+        return True
+
+    async def advance(self, row: AdmissionRow, low_water: int) -> None:
+        """As the protocol says."""
+        request = self._update(row, "SET low_water = :low", {":low": number(low_water)})
+        try:
+            await self._store.call("UpdateItem", request)
+        except ConditionFailedError:
+            return  # it is settled, or somebody else's
+
+    async def unsettled(self, before_ms: int) -> AsyncIterator[AdmissionRow]:
+        """A scan: an index would be written twice more for every event, for the few that are left behind (docs/decisions, edge)."""
+        states = {f":state{index}": text(state) for index, state in enumerate(UNSETTLED)}
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "FilterExpression": f"#state IN ({', '.join(states)}) AND lease_until_ms < :before",
+            "ExpressionAttributeNames": {"#state": "state"},
+            "ExpressionAttributeValues": states | {":before": number(before_ms)},
+        }
+        while True:
+            page = await self._store.call("Scan", request)
+            for item in page["Items"]:
+                yield from_item(item)
+            if "LastEvaluatedKey" not in page:
+                return
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
     async def standing(self, dedupe_key: str) -> AdmissionRow | None:
         """A consistent read."""
         request = {"TableName": self._table, "Key": {"dedupe_key": text(dedupe_key)}, "ConsistentRead": True}
         return _row((await self._store.call("GetItem", request)).get("Item"))
 
-    def _update(self, row: AdmissionRow, expression: str, values: dict[str, Any], condition: str = "") -> dict[str, Any]:
-        assert row.lease_owner is not None
-        fence = condition or "lease_owner = :holder"
+    def _update(self, row: AdmissionRow, expression: str, values: dict[str, Any]) -> dict[str, Any]:
+        """An update on condition that the row is held as the caller saw it: by the same holder, or by nobody since the same attempt."""
+        if row.lease_owner is not None:
+            fence, seen = "lease_owner = :seen", binary(row.lease_owner)
+        else:
+            assert row.attempt is not None  # a row that is settled is not written any more
+            fence, seen = "attribute_not_exists(lease_owner) AND attempt = :seen", number(row.attempt)
         return {
             "TableName": self._table,
             "Key": {"dedupe_key": text(row.dedupe_key)},
             "UpdateExpression": expression,
             "ConditionExpression": fence,
-            "ExpressionAttributeNames": {"#state": "state"},
-            "ExpressionAttributeValues": values if condition else values | {":holder": binary(row.lease_owner)},
+            "ExpressionAttributeValues": values | {":seen": seen},
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
+        } | ({"ExpressionAttributeNames": {"#state": "state"}} if "#state" in expression else {})
 
 
 def _row(item: Item | None) -> AdmissionRow | None:

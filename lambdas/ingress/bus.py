@@ -8,7 +8,7 @@ import asyncio
 import ssl
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
@@ -16,7 +16,10 @@ import structlog
 from ingress.batches import Ack, PublishUnknownError, in_batches
 from ingress.policy import DOORS
 from ingress.record import Record
+from ingress.row import AdmissionRow
+from ingress.search import Found, Wanted
 from ingress.settings import EdgeSettings
+from ingress.steps import Step, reached
 from laws.topics import AUDIT, Topic
 from spine.settings import KafkaSecurity
 
@@ -148,6 +151,7 @@ class Bus:
                     headers=record.headers,
                 )
                 sent.add_done_callback(_look_at)
+                reached(Step.SENT)
                 await asyncio.wait([sent, line.ended], return_when=asyncio.FIRST_COMPLETED)
             if not sent.done():
                 raise PublishUnknownError("the producer was ended while this record was under way")
@@ -185,6 +189,7 @@ class Bus:
                     batch.sent = await line.producer.send_batch(batch.builder, self._prefix + batch.topic, partition=batch.partition)
                     batch.sent.add_done_callback(_look_at)
                     waiting.add(batch.sent)
+                reached(Step.SENT)
                 while len(waiting) > 1 and not line.ended.done():
                     _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         except Exception as error:
@@ -200,36 +205,41 @@ class Bus:
             self._abandon(line)
         return answers
 
-    async def find(
-        self, topic: str, partition: int, start: int, is_copy: Callable[[bytes | None, Sequence[tuple[str, bytes]]], bool]
-    ) -> Ack | None:
-        """The lowest record at or above `start`, up to the end that stands now, of which `is_copy(value, headers)` is true.
+    async def search(self, topic: str, partition: int, rows: Sequence[AdmissionRow], within_s: float) -> Found:
+        """The copies of `rows` in their partition, from the lowest of their low-water marks up to the end that stands now.
 
-        Raises BusError where the partition can't be read to its end in time.
+        What is not read within `within_s` is left: the answer says how far it came. Raises BusError where nothing can be read.
         """
         from aiokafka import AIOKafkaConsumer, TopicPartition  # noqa: PLC0415
         from aiokafka.errors import KafkaError  # noqa: PLC0415
 
+        wanted = Wanted(rows)
         where = TopicPartition(self._prefix + topic, partition)
         consumer = AIOKafkaConsumer(**self._options, enable_auto_commit=False, auto_offset_reset="none")
+        ends = time.monotonic() + within_s
         try:
-            async with asyncio.timeout(self._settings.publish_timeout_s):
+            async with asyncio.timeout(within_s):
                 await consumer.start()
                 consumer.assign([where])
                 end = (await consumer.end_offsets([where]))[where]
                 # Retention may have taken what stood there; a copy would have gone with it.
-                position = max(start, (await consumer.beginning_offsets([where]))[where])
+                position = max(self._start(topic, rows), (await consumer.beginning_offsets([where]))[where])
                 consumer.seek(where, position)
-                while position < end:
-                    for fetched in (await consumer.getmany(where, timeout_ms=200)).get(where, []):
-                        if fetched.offset < end and is_copy(fetched.value, fetched.headers):
-                            return Ack(fetched.offset, fetched.timestamp)
-                    position = await consumer.position(where)
-                return None
+            while position < end and time.monotonic() < ends:
+                for fetched in (await consumer.getmany(where, timeout_ms=200)).get(where, []):
+                    if fetched.offset < end:
+                        wanted.see(fetched.value, fetched.headers, Ack(fetched.offset, fetched.timestamp))
+                position = await consumer.position(where)
+            return Found(wanted.copies, min(position, end), position >= end)
         except (KafkaError, TimeoutError, OSError) as error:
             raise BusError(f"partition {partition} of {topic} could not be read: {type(error).__name__}: {error}") from error
         finally:
             await consumer.stop()
+
+    def _start(self, topic: str, rows: Sequence[AdmissionRow]) -> int:
+        """The lowest mark of `rows`; 0 where one was put before the topic was recreated, whose offsets have begun again."""
+        now = self._identities[topic].topic_id.bytes
+        return min(row.low_water or 0 if row.topic_id == now else 0 for row in rows)
 
     async def stop(self) -> None:
         """Sends what is under way, then closes."""

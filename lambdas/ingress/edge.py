@@ -5,7 +5,7 @@ import base64
 import binascii
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,16 +19,19 @@ from ingress.authn import HEADER, KeyRing
 from ingress.batches import PublishUnknownError
 from ingress.bus import Bus, BusError
 from ingress.dynamodb import DynamoDB, StoreError
-from ingress.health import ANOMALIES, BUS, STORE, Health, HealthState, Probes
+from ingress.health import ANOMALIES, BUS, LETTERS, STORE, Health, HealthState, Probes
 from ingress.inspection import Candidate, Detail, Refused, inspect, split
+from ingress.letters import LetterQueue
 from ingress.memory_table import MemoryTable
 from ingress.policy import policy_digest
 from ingress.quarantine import Quarantine, Scene, id_of
 from ingress.rate import TokenBucket
 from ingress.receipt import Decision, receipt_of
+from ingress.reconciler import Reconciler
 from ingress.record import Caller, Record, Stamp
 from ingress.settings import POLICY_REV, EdgeSettings, Table
 from ingress.spread import spread
+from ingress.steps import Step, reached
 from ingress.turns import Turns
 from laws.headers import Correlation, Provenance
 from laws.reasons import Reason
@@ -63,7 +66,10 @@ class Edge:
         provenance = Provenance(POLICY_REV, policy_digest(), settings.config_digest(), settings.release_id)
         scene = Scene(settings.env.value, settings.release_id, provenance.config_digest)
         self._provenance = provenance
-        self._admission = Admission(settings, self._table(), self.bus, self.health, provenance)
+        self.letters = LetterQueue(settings.dlq_url, settings.region) if settings.dlq_url else None
+        self.table = self._table()
+        self._admission = Admission(settings, self.table, self.bus, self.health, provenance, self.letters)
+        self.reconciler = Reconciler(self.table, self.bus)
         self._quarantine = Quarantine(self.store, settings.quarantine_table, scene)
         self._stamp = Stamp(settings.phase_id, provenance, settings.trace_sample_ratio)
         self._keys = KeyRing(settings.api_key_hashes)
@@ -75,10 +81,12 @@ class Edge:
     async def start(self, *, probe: bool = True) -> None:
         """Opens the clients and starts to watch. With `probe` it first asks every dependency once, so that health means something.
 
-        A dependency that is away does not keep the edge from starting: it answers 503 until it is there. Raises StoreError
+        A dependency that is away does not keep the edge from starting: it answers 503 until it is there. Raises ServiceError
         where no credentials can be had.
         """
         await self.store.start()
+        if self.letters is not None:
+            await self.letters.start()
         if probe:
             await self.health.probe(self._probes())
         self._watching = asyncio.create_task(self.health.watch(self._probes(), self.settings.probe_s, at_once=not probe))
@@ -90,6 +98,8 @@ class Edge:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
         await self.bus.stop()
+        if self.letters is not None:
+            await self.letters.stop()
         await self.store.stop()
 
     async def handle(self, event: Mapping[str, Any]) -> Response:
@@ -236,6 +246,7 @@ class Edge:
             self.health.failed(STORE, str(error))
             return retry(Reason.DEPENDENCY_UNAVAILABLE, event_id, _RETRY_ADVICE[Reason.DEPENDENCY_UNAVAILABLE])
         log.info("quarantined", reasons=refused.reasons, field=refused.detail.field, event_id=event_id, quarantine_id=kept.quarantine_id)
+        reached(Step.REFUSAL_KEPT)
         if kept.pending is not None:
             await self._publish_anomaly(kept.pending)
         return Answer(
@@ -284,7 +295,9 @@ class Edge:
     async def _announce(self, mismatch: Mismatch) -> None:
         await self.bus.ensure()
         await self.bus.publish(anomaly_record(mismatch))
+        reached(Step.ANOMALY_SENT)
         await self._quarantine.mark_published(mismatch.quarantine_id)
+        reached(Step.ANOMALY_NOTED)
 
     def _table(self) -> AdmissionTable:
         if self.settings.table is Table.MEMORY:
@@ -292,7 +305,8 @@ class Edge:
         return AdmissionStore(self.store, self.settings.idempotency_table, self.settings.concurrency)
 
     def _probes(self) -> Probes:
-        return {STORE: self._probe_store, BUS: self._probe_bus, ANOMALIES: self._sweep}
+        probes: dict[str, Callable[[], Awaitable[None]]] = {STORE: self._probe_store, BUS: self._probe_bus, ANOMALIES: self._sweep}
+        return probes | ({LETTERS: self.letters.probe} if self.letters is not None else {})
 
     async def _probe_store(self) -> None:
         for table in (self.settings.idempotency_table, self.settings.quarantine_table):

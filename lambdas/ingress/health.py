@@ -11,6 +11,8 @@ RED_STREAK = 3
 # What a call learns of a dependency and what a probe learns count as one.
 STORE = "store"
 BUS = "bus"
+LETTERS = "letters"
+"""The dead-letter queue. The reconciler's sweep finds what no letter told of, so the edge serves without it."""
 ANOMALIES = "anomalies"
 """Anomalies that are not on the bus yet. They are durable, so the edge serves while some are left."""
 

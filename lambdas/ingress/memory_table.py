@@ -5,12 +5,12 @@ DynamoDB Local makes 2,000 conditional puts a second, on the cores that the edge
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from msgspec.structs import replace
 
 from ingress.dynamodb import StoreError
-from ingress.row import AdmissionRow, Settlement, State
+from ingress.row import UNSETTLED, AdmissionRow, Settlement, State
 
 
 class MemoryTable:
@@ -37,8 +37,8 @@ class MemoryTable:
 
     async def take_over(self, row: AdmissionRow, owner: bytes, until_ms: int) -> AdmissionRow | None:
         """As AdmissionTable says."""
-        standing = self._rows.get(row.dedupe_key)
-        if standing is None or standing.attempt is None or standing.attempt != row.attempt:
+        standing = self._held(row)
+        if standing is None or standing.attempt is None:
             return None
         attempt = standing.attempt + 1
         taken = replace(row, state=State.PUBLISH_IN_FLIGHT, attempt=attempt, lease_owner=owner, lease_until_ms=until_ms)
@@ -52,6 +52,26 @@ class MemoryTable:
             copies = tuple(sorted({*standing.second_copies, offset}))
             self._rows[row.dedupe_key] = replace(standing, second_copies=copies)
 
+    async def release(self, row: AdmissionRow, low_water: int) -> bool:
+        """As AdmissionTable says."""
+        standing = self._held(row)
+        if standing is None:
+            return False
+        self._rows[row.dedupe_key] = replace(standing, state=State.RELEASED, low_water=low_water, lease_owner=None, lease_until_ms=None)
+        return True
+
+    async def advance(self, row: AdmissionRow, low_water: int) -> None:
+        """As AdmissionTable says."""
+        standing = self._held(row)
+        if standing is not None:
+            self._rows[row.dedupe_key] = replace(standing, low_water=low_water)
+
+    async def unsettled(self, before_ms: int) -> AsyncIterator[AdmissionRow]:
+        """As AdmissionTable says."""
+        for row in list(self._rows.values()):
+            if row.state in UNSETTLED and row.lease_until_ms is not None and row.lease_until_ms < before_ms:
+                yield row
+
     async def standing(self, dedupe_key: str) -> AdmissionRow | None:
         """As AdmissionTable says."""
         return self._rows.get(dedupe_key)
@@ -64,7 +84,9 @@ class MemoryTable:
 
     def _held(self, row: AdmissionRow) -> AdmissionRow | None:
         standing = self._rows.get(row.dedupe_key)
-        return standing if standing is not None and standing.lease_owner == row.lease_owner else None
+        if standing is None or standing.state is State.ADMITTED:
+            return None
+        return standing if (standing.lease_owner, standing.attempt) == (row.lease_owner, row.attempt) else None
 
     def _expire(self) -> None:
         """Rows are in the order in which they were put, and live equally long: those that are over stand first."""

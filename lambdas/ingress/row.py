@@ -17,11 +17,20 @@ Item: TypeAlias = dict[str, dict[str, Any]]
 
 
 class State(StrEnum):
-    """States of a row (domain.md 2.8). Absent, then in flight, then admitted; ambiguous while nobody knows if it was appended."""
+    """States of a row (domain.md 2.8)."""
 
     PUBLISH_IN_FLIGHT = "PUBLISH_IN_FLIGHT"
+    """Somebody publishes it, until the lease is over."""
     PUBLISH_AMBIGUOUS = "PUBLISH_AMBIGUOUS"
+    """Nobody knows whether it was appended."""
+    RELEASED = "RELEASED"
+    """It was not appended, and its holder is gone: the producer's retry publishes it. Key and payload hash stand."""
     ADMITTED = "ADMITTED"
+    """It stands on the bus."""
+
+
+UNSETTLED = (State.PUBLISH_IN_FLIGHT, State.PUBLISH_AMBIGUOUS)
+"""What the reconciler brings to an end."""
 
 
 class AdmissionRow(msgspec.Struct, frozen=True, gc=False):
@@ -56,7 +65,7 @@ class AdmissionRow(msgspec.Struct, frozen=True, gc=False):
     lease_owner: bytes | None = None
     lease_until_ms: int | None = None
     attempt: int | None = None
-    # No copy of this event stands below it: the end of the partition, as last seen before the first attempt.
+    # No copy of this event stands below it: the partition's end before the first attempt, or where a search that saw none ended.
     low_water: int | None = None
     # Offsets of copies that a sender appended after it had lost the row; consumers drop them as duplicates.
     second_copies: tuple[int, ...] = ()

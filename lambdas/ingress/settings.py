@@ -72,6 +72,8 @@ class EdgeSettings(BaseSettings):
     table: Table = Table.DYNAMODB
     idempotency_table: str = "ig-idempotency"
     quarantine_table: str = "ig-quarantine"
+    # The dead-letter queue (authority.md 5.1.1 item 11, IG_DLQ_MODE); without one the reconciler's sweep alone finds what is left behind.
+    dlq_url: str = ""
 
     rate_profile: RateProfile = RateProfile.SEED
     # authority.md 5.1.1 item 11: IG_MAX_REQUEST_BYTES, IG_REQUEST_TIMEOUT_SECONDS, IG_IDEMPOTENCY_TTL_SECONDS.
@@ -119,7 +121,7 @@ class EdgeSettings(BaseSettings):
 
     def config_digest(self) -> str:
         """Digest (hex64) of everything that may change behaviour; addresses and keys are not behaviour."""
-        places = {"api_key_hashes", "kafka_bootstrap", "dynamodb_endpoint", "release_id"}
+        places = {"api_key_hashes", "kafka_bootstrap", "dynamodb_endpoint", "dlq_url", "release_id"}
         shown = {name: str(value) for name, value in self.model_dump(mode="json", exclude=places).items()}
         return hashlib.sha256(canonical_json(shown)).hexdigest()
 
@@ -148,6 +150,8 @@ def posture_reasons(settings: EdgeSettings) -> list[str]:
     for name, host in _hosts(settings):
         if is_local(host):
             reasons.append(f"{name}: host {host!r} is on this machine; name the managed endpoint")
+    if not settings.dlq_url:
+        reasons.append("FP_IG_DLQ_URL is empty: what failed past its retries has to be told (authority.md 5.1.1 item 11)")
     if not settings.dynamodb_url.startswith("https://"):
         reasons.append(f"FP_IG_DYNAMODB_ENDPOINT={settings.dynamodb_endpoint} is no https address")
     if settings.kafka_security is not KafkaSecurity.SASL_IAM:
@@ -159,5 +163,6 @@ def posture_reasons(settings: EdgeSettings) -> list[str]:
 
 def _hosts(settings: EdgeSettings) -> list[tuple[str, str]]:
     brokers = [broker.strip().rsplit(":", 1)[0].strip("[]") for broker in settings.kafka_bootstrap.split(",")]
-    store = urlsplit(settings.dynamodb_url).hostname or ""
-    return [("FP_IG_KAFKA_BOOTSTRAP", broker) for broker in brokers] + [("FP_IG_DYNAMODB_ENDPOINT", store)]
+    urls = {"FP_IG_DYNAMODB_ENDPOINT": settings.dynamodb_url, "FP_IG_DLQ_URL": settings.dlq_url}
+    hosts = [(name, urlsplit(url).hostname or "") for name, url in urls.items() if url]
+    return [("FP_IG_KAFKA_BOOTSTRAP", broker) for broker in brokers] + hosts

@@ -10,7 +10,6 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
-_CONTENT_TYPE = "application/x-amz-json-1.0"
 
 
 class FrozenCredentials(Protocol):
@@ -32,7 +31,9 @@ class Credentials(Protocol):
 class Signer:
     """Headers for requests to one service in one region."""
 
-    def __init__(self, url: str, service: str, region: str, credentials: Credentials) -> None:
+    def __init__(
+        self, url: str, service: str, region: str, credentials: Credentials, content_type: str = "application/x-amz-json-1.0"
+    ) -> None:
         # A port that is the scheme's own is no part of the Host header that the client will send.
         parts = urlsplit(url)
         own = {"http": 80, "https": 443}.get(parts.scheme)
@@ -42,6 +43,7 @@ class Signer:
         self._service = service
         self._region = region
         self._credentials = credentials
+        self._content_type = content_type
         self._key_of: tuple[str, str] = ("", "")
         self._key = b""
 
@@ -50,7 +52,7 @@ class Signer:
         stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
         keys = self._credentials.get_frozen_credentials()
         scope = f"{stamp[:8]}/{self._region}/{self._service}/aws4_request"
-        signed = {"content-type": _CONTENT_TYPE, "host": self._host, "x-amz-date": stamp, "x-amz-target": target}
+        signed = {"content-type": self._content_type, "host": self._host, "x-amz-date": stamp, "x-amz-target": target}
         if keys.token:
             signed["x-amz-security-token"] = keys.token
         names = sorted(signed)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -114,6 +115,11 @@ async def settled(edge: Edge, body: Any, within_s: float = 20.0) -> Answered:
         deadline.check(f"a decision instead of {answered.reasons}")
         await asyncio.sleep(0.1)
     return answered
+
+
+def spent(edge: Edge) -> Counter[str]:
+    """What an edge asked of single items since its counter was cleared; its probes, which run beside, ask for pages and tables."""
+    return Counter({name: count for name, count in edge.store.calls.items() if name in ("PutItem", "UpdateItem", "GetItem", "DeleteItem")})
 
 
 class Site:

@@ -21,7 +21,7 @@ from laws.contracts.audit import CorridorAnomaly
 from laws.envelope import decode_envelope
 from laws.headers import missing_headers
 from laws.topics import AUDIT
-from tests.ingress.rig import KEY, RUN, Answered, Site, changed, event_of, push, settled, traffic
+from tests.ingress.rig import KEY, RUN, Answered, Site, changed, event_of, push, settled, spent, traffic
 from tests.ingress.test_parts import TRACE, item_bytes
 
 
@@ -53,13 +53,13 @@ async def test_an_admission_costs_two_writes_and_a_duplicate_changes_nothing(sit
     event = traffic()
     edge.store.calls.clear()
     await push(edge, event)
-    assert edge.store.calls == Counter(PutItem=1, UpdateItem=1)
+    assert spent(edge) == Counter(PutItem=1, UpdateItem=1)
     item = await site.item(event)
     assert item is not None
     assert item_bytes(item) <= 1024
     edge.store.calls.clear()
     assert (await push(edge, event)).decision == "DUPLICATE"
-    assert edge.store.calls == Counter(PutItem=1)  # a conditional put whose condition fails
+    assert spent(edge) == Counter(PutItem=1)  # a conditional put whose condition fails
     assert await site.item(event) == item
     assert len(await site.of_event(event["event_id"])) == 1
 
@@ -248,7 +248,7 @@ async def test_a_wrong_key_costs_nothing(site: Site, edge: Edge, monkeypatch: py
         assert KEY not in json.dumps(answer.body)
     # The order is size, key, rate, health: what is too long is not even asked for a key.
     assert (await push(edge, b"x" * (2**20 + 1), {"X-IG-Api-Key": "wrong"})).status == 413
-    assert not edge.store.calls
+    assert not spent(edge)
 
 
 async def test_too_much_at_once_is_told_when_to_come_again(site: Site) -> None:

@@ -53,7 +53,7 @@ async def test_the_lambda_handler_keeps_its_clients_warm(site: Site) -> None:
     events = [event_of(json.dumps(traffic()).encode()) for _ in range(2)]
     code = (
         "import json, sys\nfrom ingress.handler import handler, _warm\n"
-        "for event in json.loads(sys.stdin.read()):\n    print(handler(event, None)['statusCode'], id(_warm._edge.bus._line))\n"
+        "for event in json.loads(sys.stdin.read()):\n    print(handler(event, None)['statusCode'], id(_warm.opened.bus._line))\n"
     )
     done = await asyncio.to_thread(
         subprocess.run,

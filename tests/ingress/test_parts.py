@@ -86,6 +86,7 @@ def settings(**changes: Any) -> EdgeSettings:
             "kafka_security": "SASL_IAM",
             "kafka_region": "eu-west-1",
             "region": "eu-west-1",
+            "dlq_url": "https://sqs.eu-west-1.amazonaws.com/1/ig-dlq",
         }
         | changes
     )

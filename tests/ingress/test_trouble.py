@@ -18,7 +18,7 @@ from ingress.row import State, to_item
 from testkit.engines import EngineSet
 from tests.ingress.http import EdgeProcess
 from tests.ingress.proxy import Proxy
-from tests.ingress.rig import Answered, Site, changed, event_of, push, settled, traffic
+from tests.ingress.rig import Answered, Site, changed, event_of, push, settled, spent, traffic
 
 
 async def test_without_the_store_nothing_is_published_and_afterwards_the_event_is_admitted_once(site: Site) -> None:
@@ -53,7 +53,7 @@ async def test_a_write_whose_answer_got_lost_is_known_again(site: Site) -> None:
         edge.store.calls.clear()
         network.swallow = 1
         assert (await push(edge, event)).decision == "ADMIT"
-        assert edge.store.calls == Counter(PutItem=2, UpdateItem=1)
+        assert spent(edge) == Counter(PutItem=2, UpdateItem=1)
 
         second = traffic()
         publish = edge.bus.publish
@@ -67,7 +67,7 @@ async def test_a_write_whose_answer_got_lost_is_known_again(site: Site) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(edge.bus, "publish", publish_then_lose_an_answer)
             assert (await push(edge, second)).decision == "ADMIT"
-        assert edge.store.calls == Counter(PutItem=1, UpdateItem=2)
+        assert spent(edge) == Counter(PutItem=1, UpdateItem=2)
     for admitted in (event, second):
         assert (await site.row(admitted)).state is State.ADMITTED
         assert len(await site.of_event(admitted["event_id"])) == 1
