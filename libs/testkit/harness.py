@@ -128,7 +128,7 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     # A run that is killed must not leave workers behind, which would hold leases of a database that is gone.
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -168,7 +168,7 @@ class Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  one system call, no locks: safe between fork and exec
+                preexec_fn=die_with_parent,  # noqa: PLW1509  one system call, no locks: safe between fork and exec
             )
 
     def kill(self) -> None:
@@ -208,13 +208,25 @@ class Process:
                 await asyncio.sleep(0.03)
 
 
+def module_argv(module: str, runner: str | None = None) -> list[str]:
+    """The command line of a module; `runner` is a module that runs it, such as a profiler."""
+    return [sys.executable, "-m", *([runner] if runner else []), module]
+
+
 def worker_process(
-    site: Site, module: str, service: str, folder: Path, *, environment: dict[str, str] | None = None, port: int | None = None
+    site: Site,
+    module: str,
+    service: str,
+    folder: Path,
+    *,
+    environment: dict[str, str] | None = None,
+    port: int | None = None,
+    runner: str | None = None,
 ) -> Process:
     """A worker of `python -m <module>` on this site; its log goes to `folder`."""
     port = port or free_port()
     env = {**site.env(service, port), **(environment or {})}
-    return Process(f"{service}:{port}", [sys.executable, "-m", module], env, port, folder / f"{service}-{port}.log")
+    return Process(f"{service}:{port}", module_argv(module, runner), env, port, folder / f"{service}-{port}.log")
 
 
 async def until(condition: Callable[[], bool], deadline: Deadline, what: str) -> None:

@@ -28,8 +28,8 @@ class ServiceCost(NamedTuple):
     """Of each step, the functions in which the CPU was, in microseconds an event."""
 
 
-def service_cost(service: str, profiles: Sequence[Mapping[str, Any]], events: int) -> ServiceCost:
-    """From the profiles of a service's processes. CPU is what the kernel counted; samples only share it out."""
+def service_cost(service: str, profiles: Sequence[Mapping[str, Any]], events: int, *, cpu_s: float) -> ServiceCost:
+    """From the profiles of a service's processes and the CPU that they used on these events: samples only share it out."""
     samples: dict[str, float] = {}
     leaves: dict[str, dict[str, float]] = {}
     for profile in profiles:
@@ -40,9 +40,10 @@ def service_cost(service: str, profiles: Sequence[Mapping[str, Any]], events: in
             for name, count in functions:
                 held = leaves.setdefault(step, {})
                 held[name] = held.get(name, 0.0) + count * ms
+    # Importing is not part of an event's cost, and happened before the events.
     samples.pop("start", None)
     total = sum(samples.values())
-    per_event = 1000 / max(1, events)
+    per_event = 1e6 * cpu_s / total / max(1, events) if total else 0.0
     steps = tuple(
         StepCost(step, ms * per_event, ms / total if total else 0.0) for step, ms in sorted(samples.items(), key=lambda entry: -entry[1])
     )

@@ -167,7 +167,7 @@ async def _drain(engines: EngineSet, site: Site, service: str, out: Path, helper
         process.terminate()
     for process in processes:
         await process.ended(Deadline(_STOP_SECONDS))
-    cost = service_cost(service, read_profiles(out, service), events) if profile else None
+    cost = service_cost(service, read_profiles(out, service), events, cpu_s=spent.get(service, 0.0)) if profile else None
     return Drained(service, events, seconds, spent, cost, samples)
 
 

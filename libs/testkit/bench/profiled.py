@@ -67,16 +67,22 @@ class Profiler:
         """The step of a stack, and the function at its top."""
         leaf = frame.f_code if frame is not None else None
         fallback: CpuStep | None = None
+        step: CpuStep | None = None
         while frame is not None:
             code = frame.f_code
             known = self._known.get(id(code))
             if known is None:
                 known = self._known[id(code)] = (code, step_of(code), package_step(code.co_filename))
-            if known[1] is not None:
-                return known[1], leaf
+            if known[1] is not None and step is None:
+                step = known[1]
+                # A collection while importing is part of importing: look on.
+                if step is not CpuStep.GC:
+                    return step, leaf
+            elif known[1] is CpuStep.START:
+                return CpuStep.START, leaf
             fallback = fallback or known[2]
             frame = frame.f_back
-        return fallback or CpuStep.OTHER, leaf
+        return step or fallback or CpuStep.OTHER, leaf
 
     def result(self, module: str) -> dict[str, object]:
         """Samples by step, and of each step the functions in which most of them fell."""

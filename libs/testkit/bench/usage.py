@@ -20,14 +20,14 @@ class Spent(NamedTuple):
     """What a process, or a group of them, has used since it began, and holds now."""
 
     cpu_s: float
-    rss_bytes: int
+    own_bytes: int
+    """Resident memory without what is shared: a backend touches more and more of the store's shared buffers, and holds none of them."""
 
 
 class _Stat(NamedTuple):
-    parent: int
     started: int
     cpu_s: float
-    rss_bytes: int
+    own_bytes: int
 
 
 class Usage:
@@ -45,16 +45,16 @@ class Usage:
 
     def look(self) -> dict[str, Spent]:
         """CPU seconds so far and memory now, by name."""
-        rss: dict[str, int] = {}
+        own: dict[str, int] = {}
         for name, pid in self._everybody():
             stat = _stat(pid)
             if stat is not None:
                 self._seen[(pid, stat.started)] = (name, stat.cpu_s)
-                rss[name] = rss.get(name, 0) + stat.rss_bytes
+                own[name] = own.get(name, 0) + stat.own_bytes
         cpu: dict[str, float] = {}
         for name, seconds in self._seen.values():
             cpu[name] = cpu.get(name, 0.0) + seconds
-        return {name: Spent(seconds, rss.get(name, 0)) for name, seconds in sorted(cpu.items())}
+        return {name: Spent(seconds, own.get(name, 0)) for name, seconds in sorted(cpu.items())}
 
     def _everybody(self) -> list[tuple[str, int]]:
         found = [(name, pid) for name, pids in self._processes.items() for pid in pids]
@@ -96,6 +96,7 @@ def _children(pid: int) -> list[int]:
 def _stat(pid: int) -> _Stat | None:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
     except OSError:
         return None
-    return _Stat(int(fields[1]), int(fields[19]), (int(fields[11]) + int(fields[12])) / _TICK, int(fields[21]) * _PAGE)
+    return _Stat(int(fields[19]), (int(fields[11]) + int(fields[12])) / _TICK, (int(resident) - int(shared)) * _PAGE)

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.structs import ConsumerRecord
 
 from laws.canonical import canonical_json
 from laws.envelope import decode_envelope, encode_envelope
 from laws.payload_hash import payload_hash
-from testkit.run.answers import Place
-from testkit.world import Identity, TopicInject
+from spine.deadline import Deadline
+from testkit.run.answers import Place, identity_text
+from testkit.world import TopicInject
 
-_READ_MS = 10_000
+_READ_SECONDS = 10.0
+# A fetch gives at least one batch of records, however large; one is all that is wanted of it.
+_FETCH_BYTES = 16 * 1024
 
 
 class Behind:
     """A producer that goes around the edge."""
 
     def __init__(self, bootstrap: str, prefix: str) -> None:
-        self._bootstrap = bootstrap
         self._prefix = prefix
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="none", max_partition_fetch_bytes=4 * 1024 * 1024
+            bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="none", max_partition_fetch_bytes=_FETCH_BYTES
         )
         self._producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, max_request_size=2 * 1024 * 1024)
         self.injected = 0
-        self.changed: set[tuple[Identity, str]] = set()
-        """(identity, other payload hash) of the changed payloads that stand on a topic."""
+        self.changed: set[str] = set()
+        """Identity and other payload hash of the changed payloads that stand on a topic."""
 
     async def start(self) -> None:
         """Connect."""
@@ -37,22 +42,41 @@ class Behind:
         await self._consumer.stop()
         await self._producer.stop()
 
-    async def inject(self, step: TopicInject, place: Place) -> None:
-        """Publish the admitted record of `step.of` again, with its own bytes or with another payload."""
-        topic = place.topic if place.topic.startswith(self._prefix) else self._prefix + place.topic
-        partition = TopicPartition(topic, place.partition)
-        self._consumer.assign([partition])
-        self._consumer.seek(partition, place.offset)
-        found = await self._consumer.getmany(partition, timeout_ms=_READ_MS, max_records=1)
-        records = found.get(partition, [])
-        if not records or records[0].offset != place.offset:
-            raise RuntimeError(f"nothing stands at {topic}/{place.partition}/{place.offset}, where the edge said that {step.of} is")
-        record = records[0]
+    async def inject(self, steps: Sequence[tuple[TopicInject, Place]]) -> None:
+        """Publish the admitted record of each step's `of` again, with its own bytes or with another payload."""
+        left: dict[TopicPartition, list[tuple[TopicInject, int]]] = {}
+        for step, place in steps:
+            topic = place.topic if place.topic.startswith(self._prefix) else self._prefix + place.topic
+            left.setdefault(TopicPartition(topic, place.partition), []).append((step, place.offset))
+        while left:
+            # One of each partition at a time: the originals of a round are fetched together.
+            for step, record in await self._originals({partition: queued.pop(0) for partition, queued in left.items()}):
+                await self._publish(step, record)
+            left = {partition: queued for partition, queued in left.items() if queued}
+
+    async def _originals(self, wanted: dict[TopicPartition, tuple[TopicInject, int]]) -> list[tuple[TopicInject, ConsumerRecord]]:
+        self._consumer.assign(list(wanted))
+        for partition, (_, offset) in wanted.items():
+            self._consumer.seek(partition, offset)
+        found: list[tuple[TopicInject, ConsumerRecord]] = []
+        left = dict(wanted)
+        deadline = Deadline(_READ_SECONDS)
+        while left:
+            deadline.check(f"{len(left)} originals to be read, one is {next(iter(left.values()))[0].of}")
+            for partition, records in (await self._consumer.getmany(*left, timeout_ms=500)).items():
+                step, offset = left.pop(partition)
+                if records[0].offset != offset:
+                    raise RuntimeError(f"nothing stands at {partition} {offset}, where the edge said that {step.of} is")
+                found.append((step, records[0]))
+        return found
+
+    async def _publish(self, step: TopicInject, record: ConsumerRecord) -> None:
         value = record.value
         if step.payload is not None:
             value, digest = _changed(record.value, step.payload)
-            self.changed.add((step.of, digest))
-        await self._producer.send_and_wait(topic, value, key=record.key, partition=place.partition, headers=list(record.headers))
+            of = step.of
+            self.changed.add(f"{identity_text(of.platform_run_id, of.event_class, of.event_id)}/{digest}")
+        await self._producer.send_and_wait(record.topic, value, key=record.key, partition=record.partition, headers=list(record.headers))
         self.injected += 1
 
 

@@ -7,8 +7,7 @@ import hashlib
 import json
 import secrets
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,19 +16,36 @@ import aiohttp
 
 from audit.offline import declared
 from laws.ids import scenario_run_id
-from spine.deadline import Deadline
+from spine.deadline import Deadline, DeadlineExceededError
 from spine.tokens import issue
 from testkit.engines import EngineSet, attached, start
-from testkit.harness import Process, Site, free_port, new_site, worker_process
-from testkit.run.options import RunOptions
+from testkit.harness import Process, Site, free_port, module_argv, new_site, worker_process
 from testkit.world import RunIds
 
 SERVICES = ("decision_fabric", "action_layer", "decision_log_audit", "case_trigger", "case_management", "label_store")
 
 # Importing takes a service about a second of CPU; nine processes on two busy cores start within this.
 _START_SECONDS = 90.0
+# A worker drains within 4 s, the edge answers what it has taken within its request timeout (30 s).
+_END_SECONDS = 40.0
 _API_KEY_BYTES = 24
 _ROOT = Path(__file__).resolve().parents[3]
+
+
+@dataclass(frozen=True)
+class PlatformPlan:
+    """How many processes run, and what they are told beyond their addresses."""
+
+    seed: int = 42
+    """Of the provider's faults."""
+    workers: Mapping[str, int] = field(default_factory=dict)
+    """Processes of a service; one where it is not named."""
+    edge: Mapping[str, str] = field(default_factory=dict)
+    """Environment of the edge, over what it has by default."""
+    services: Mapping[str, str] = field(default_factory=dict)
+    """Environment of every service's workers."""
+    runner: str | None = None
+    """A module that runs the module of a service, of the edge or of the provider; it finds its output in FP_PROFILE_OUT."""
 
 
 @dataclass
@@ -58,15 +74,25 @@ class Platform:
         return [process for processes in self.processes.values() for process in processes]
 
     async def stop(self) -> None:
-        """SIGTERM to every process, then the engines where this run started them."""
+        """SIGTERM to every process, then the engines where this run started them.
+
+        Raises RuntimeError naming the processes that had to be killed.
+        """
         for process in self.all_processes():
             process.terminate()
-        deadline = Deadline(20.0)
+        deadline = Deadline(_END_SECONDS)
+        killed = []
         for process in self.all_processes():
-            if process.alive:
-                await process.ended(deadline)
+            try:
+                if process.alive:
+                    await process.ended(deadline)
+            except DeadlineExceededError:
+                process.kill()
+                killed.append(process.name)
         if self.owned:
             await asyncio.to_thread(self.engines.stop)
+        if killed:
+            raise RuntimeError(f"{', '.join(killed)} did not end within {_END_SECONDS:g} s of SIGTERM, and was killed")
 
 
 def release_of(root: Path) -> str:
@@ -90,7 +116,7 @@ def _digest_of_sources(root: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-async def raise_platform(options: RunOptions, folder: Path, run: RunIds, say: Callable[[str], None]) -> Platform:
+async def raise_platform(plan: PlatformPlan, folder: Path, run: RunIds, say: Callable[[str], None]) -> Platform:
     """Engines up, topics and schemas made, every process ready."""
     engines = await asyncio.to_thread(attached)
     owned = engines is None
@@ -102,7 +128,7 @@ async def raise_platform(options: RunOptions, folder: Path, run: RunIds, say: Ca
     )
     try:
         await _install(platform, say)
-        await _start(platform, options, say)
+        await _start(platform, plan, say)
     except BaseException:
         await platform.stop()
         raise
@@ -121,20 +147,21 @@ async def _install(platform: Platform, say: Callable[[str], None]) -> None:
         await site.install(declared(name, site.settings(name)), platform_run_id=platform.run.platform_run_id)
 
 
-async def _start(platform: Platform, options: RunOptions, say: Callable[[str], None]) -> None:
+async def _start(platform: Platform, plan: PlatformPlan, say: Callable[[str], None]) -> None:
     site, folder = platform.site, platform.folder
     logs = folder / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    provider = _provider(folder, options.seed)
+    provider = _provider(folder, plan)
     provider.start()
     site.environment["FP_PROVIDER_URL"] = f"http://127.0.0.1:{provider.port}"
     label_store_port = free_port()
     site.environment["FP_LABEL_STORE_URL"] = f"http://127.0.0.1:{label_store_port}"
-    edge = _edge(platform)
+    edge = _edge(platform, plan)
     platform.processes = {"provider": [provider], "ingress": [edge]}
     for name in SERVICES:
-        count = options.workers if name == "decision_fabric" else 1
-        workers = [_worker(platform, name, logs, label_store_port if name == "label_store" else None) for _ in range(count)]
+        port = label_store_port if name == "label_store" else None
+        # One port is told to others: only the first worker of the label store can have it.
+        workers = [_worker(platform, plan, name, number, None if number else port) for number in range(plan.workers.get(name, 1))]
         platform.processes[name] = workers
     edge.start()
     for name in SERVICES:
@@ -146,31 +173,34 @@ async def _start(platform: Platform, options: RunOptions, say: Callable[[str], N
     await asyncio.gather(*(process.ready(deadline) for name in SERVICES for process in platform.processes[name]))
 
 
-def _worker(platform: Platform, name: str, logs: Path, port: int | None) -> Process:
+def _worker(platform: Platform, plan: PlatformPlan, name: str, number: int, port: int | None) -> Process:
     spans = platform.folder / "spans"
     spans.mkdir(exist_ok=True)
-    process = worker_process(platform.site, name, name, logs, port=port)
+    environment = {**plan.services, **_profile(platform.folder, name, number)}
+    process = worker_process(platform.site, name, name, platform.folder / "logs", environment=environment, port=port, runner=plan.runner)
     process.environment["FP_OTLP_FILE"] = str(spans / f"{name}-{process.port}.jsonl")
     return process
 
 
-def _provider(folder: Path, seed: int) -> Process:
+def _profile(folder: Path, name: str, number: int = 0) -> dict[str, str]:
+    return {"FP_PROFILE_OUT": str(folder / f"profile-{name}-{number}.json")}
+
+
+def _provider(folder: Path, plan: PlatformPlan) -> Process:
     port = free_port()
     argv = [
-        sys.executable,
-        "-m",
-        "testkit.provider",
+        *module_argv("testkit.provider", plan.runner),
         "--port",
         str(port),
         "--journal",
         str(folder / "provider.journal"),
         "--seed",
-        str(seed),
+        str(plan.seed),
     ]
-    return Process("provider", argv, {}, port, folder / "logs" / "provider.log")
+    return Process("provider", argv, _profile(folder, "provider"), port, folder / "logs" / "provider.log")
 
 
-def _edge(platform: Platform) -> Process:
+def _edge(platform: Platform, plan: PlatformPlan) -> Process:
     port = free_port()
     endpoints = platform.engines.endpoints
     environment = {
@@ -189,8 +219,10 @@ def _edge(platform: Platform) -> Process:
         # DynamoDB Local takes any credentials, and wants some.
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
+        **_profile(platform.folder, "ingress"),
+        **plan.edge,
     }
-    argv = [sys.executable, "-m", "ingress", "--port", str(port), "--ensure-tables"]
+    argv = [*module_argv("ingress", plan.runner), "--port", str(port), "--ensure-tables"]
     return Process("ingress", argv, environment, port, platform.folder / "logs" / "ingress.log")
 
 

@@ -8,9 +8,9 @@ from audit.offline import declared, offline_settings
 from audit.replay import Span, replay
 from audit.target import Target
 from spine.lanes import lane_specs
+from testkit.run.equations import Reconciliation
 from testkit.run.options import RunOptions
 from testkit.run.platform import SERVICES, Platform
-from testkit.run.reconcile import Reconciliation
 
 
 async def prove(platform: Platform, result: Reconciliation, options: RunOptions, say: Callable[[str], None]) -> None:

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import html
-import io
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-
-mpl.use("svg")
-
 import matplotlib.pyplot as plt
+import numpy as np
 
+from testkit.run.bus_facts import Bus
+from testkit.run.equations import Reconciliation
 from testkit.run.figures import Latency, throughput
-from testkit.run.reconcile import Bus, Reconciliation
+from testkit.run.page import checks_table, latency_table, svg, table, write_page
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; color: #1c2430; background: #fcfcfa; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #dde2e8; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; } .pass { color: #1a7f37; } .fail { color: #b42318; }
-svg { max-width: 100%; height: auto; } code { font-size: .85em; }
-"""
+# Points of a curve: more are not seen, and would make the page large.
+_POINTS = 500
 
 
 def write_report(path: Path, run: dict[str, Any], reconciliation: Reconciliation, bus: Bus, latencies: list[Latency]) -> None:
@@ -37,23 +30,14 @@ def write_report(path: Path, run: dict[str, Any], reconciliation: Reconciliation
         "<h2>Flow per plane, and the kill</h2>",
         _throughput_plot(bus, run["kills"]),
         "<h2>Latency</h2>",
-        _latency_table(latencies),
-        _latency_plot(latencies),
+        latency_table(latencies),
+        latency_plot(latencies),
         "<h2>Reconciliation</h2>",
-        _checks(reconciliation),
+        checks_table(reconciliation),
         "<h2>Counts</h2>",
-        _table([(name, f"{value:,}") for name, value in run["counts"].items()]),
+        table(("", ""), [(name, f"{value:,}") for name, value in run["counts"].items()]),
     ]
-    page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(run['platform_run_id'])}</title>"
-    path.write_text(f"{page}<style>{_STYLE}</style><body>{''.join(parts)}</body></html>", encoding="utf-8")
-
-
-def _svg(figure: Any) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", bbox_inches="tight")
-    plt.close(figure)
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    write_page(path, run["platform_run_id"], parts)
 
 
 def _throughput_plot(bus: Bus, kills: list[dict[str, Any]]) -> str:
@@ -70,45 +54,21 @@ def _throughput_plot(bus: Bus, kills: list[dict[str, Any]]) -> str:
             if kill["recovered_epoch"] is not None:
                 axis.axvspan(kill["at_epoch"] - first, kill["recovered_epoch"] - first, color="#b42318", alpha=0.08)
     axes[-1].set_xlabel("seconds; records per second on the bus. Red: SIGKILL, shaded until every lane has an owner again")
-    return _svg(figure)
+    return svg(figure)
 
 
-def _latency_plot(latencies: list[Latency]) -> str:
+def latency_plot(latencies: list[Latency]) -> str:
+    """Share of events over milliseconds, a curve a hop."""
     figure, axis = plt.subplots(figsize=(10, 3))
     for latency in latencies:
-        if latency.sorted_ms:
-            shares = [(index + 1) / len(latency.sorted_ms) for index in range(len(latency.sorted_ms))]
-            axis.plot([max(1, ms) for ms in latency.sorted_ms], shares, label=latency.name, linewidth=1.5)
+        count = len(latency.sorted_ms)
+        if count:
+            places = np.unique(np.linspace(0, count - 1, min(count, _POINTS)).astype(int))
+            axis.plot(np.maximum(1, latency.sorted_ms[places]), (places + 1) / count, label=latency.name, linewidth=1.5)
     axis.set_xscale("log")
     axis.set_xlabel("milliseconds")
     axis.set_ylabel("share of events")
     axis.grid(alpha=0.3)
     axis.legend(loc="lower right", frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
-    return _svg(figure)
-
-
-def _latency_table(latencies: list[Latency]) -> str:
-    columns = ("events", "p50", "p95", "p99", "max")
-    head = "<tr><th>hop</th>" + "".join(f"<th class='n'>{column}</th>" for column in columns) + "</tr>"
-    rows = "".join(
-        f"<tr><td>{html.escape(latency.name)}</td><td class='n'>{len(latency.sorted_ms):,}</td>"
-        + "".join(f"<td class='n'>{latency.at(share):,} ms</td>" for share in (0.5, 0.95, 0.99, 1.0))
-        + "</tr>"
-        for latency in latencies
-    )
-    return f"<table>{head}{rows}</table>"
-
-
-def _checks(reconciliation: Reconciliation) -> str:
-    rows = "".join(
-        f"<tr><td class='{'pass' if check.holds else 'fail'}'>{'holds' if check.holds else 'FAILS'}</td>"
-        f"<td>{html.escape(check.left)}</td><td>{html.escape(check.right)}</td><td class='n'>{check.count:,}</td>"
-        f"<td><code>{html.escape(', '.join((check.only_left + check.only_right)[:5]))}</code></td></tr>"
-        for check in reconciliation.checks
-    )
-    return f"<table><tr><th></th><th>left</th><th>right</th><th class='n'>in both</th><th>difference</th></tr>{rows}</table>"
-
-
-def _table(rows: list[tuple[str, str]]) -> str:
-    return "<table>" + "".join(f"<tr><td>{html.escape(name)}</td><td class='n'>{value}</td></tr>" for name, value in rows) + "</table>"
+    return svg(figure)

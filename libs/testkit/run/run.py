@@ -13,15 +13,17 @@ from typing import Any
 from spine.deadline import Deadline
 from testkit.run.answers import Answers
 from testkit.run.behind import Behind
+from testkit.run.bus_facts import Bus, read_bus
+from testkit.run.equations import Reconciliation
 from testkit.run.figures import latencies, records_by_topic, slowest_after
 from testkit.run.live import Screen
 from testkit.run.observe import Observer, Sample
 from testkit.run.options import RunOptions
 from testkit.run.people import People
-from testkit.run.platform import SERVICES, Platform, new_run, raise_platform
+from testkit.run.platform import SERVICES, Platform, PlatformPlan, new_run, raise_platform
 from testkit.run.proofs import prove
 from testkit.run.quiesce import Quiescence
-from testkit.run.reconcile import Bus, Reconciliation, read_bus, reconcile
+from testkit.run.reconcile import Injected, Said, anomaly_texts, reconcile
 from testkit.run.report import write_report
 from testkit.run.sender import Sender
 from testkit.world import EdgeSend, Manifest, TopicInject, World, WorldConfig
@@ -78,8 +80,10 @@ class Run:
             looking.cancel()
             await self._drain(observer, quiet, people)
             self.screen.say("reconciling: sets of ids from tables and topics")
-            bus = await read_bus(platform)
-            return await reconcile(platform, self.answers, self.manifest, behind, people, bus), bus
+            bus = await read_bus(platform.engines.endpoints.kafka_bootstrap, platform.site.prefix)
+            injected = Injected(sum(self.manifest.topic.values()), behind.injected, behind.changed)
+            said = Said(people.signals, people.assertions)
+            return await reconcile(platform, self.answers, anomaly_texts(self.manifest), injected, said, bus), bus
         finally:
             for part in parts:
                 await part.stop()
@@ -121,12 +125,10 @@ class Run:
             await asyncio.sleep(ahead)
 
     async def _inject(self, steps: list[TopicInject], sender: Sender, behind: Behind) -> list[TopicInject]:
-        later = []
-        for step in steps:
-            if sender.is_admitted(step.of):
-                await behind.inject(step, self.answers.places[step.of])
-            else:
-                later.append(step)
+        # Told apart before anything waits: what is admitted meanwhile must not fall between the two.
+        ready = [step for step in steps if sender.is_admitted(step.of)]
+        later = [step for step in steps if not sender.is_admitted(step.of)]
+        await behind.inject([(step, sender.places[step.of]) for step in ready])
         return later
 
     # --- the kill ---
@@ -134,7 +136,7 @@ class Run:
     async def _kill(self, observer: Observer) -> None:
         for number in range(self.options.kills):
             wanted = self.options.size * (number + 1) / (self.options.kills + 1)
-            while len(self.answers.places) < wanted:
+            while len(self.answers.admitted) < wanted:
                 if self.interrupted.is_set():
                     return
                 await asyncio.sleep(0.05)
@@ -194,7 +196,8 @@ async def run(options: RunOptions) -> bool:
     folder.mkdir(parents=True)
     with Screen(options.size, quiet=options.quiet) as screen:
         screen.say(f"run {ids.platform_run_id}: seed {options.seed}, {options.size:,} events to admit")
-        platform = await raise_platform(options, folder, ids, screen.say)
+        plan = PlatformPlan(seed=options.seed, workers={"decision_fabric": options.workers})
+        platform = await raise_platform(plan, folder, ids, screen.say)
         ready_seconds = time.monotonic() - began
         screen.say(f"platform ready after {ready_seconds:.1f} s")
         current = Run(options, platform, screen, WorldConfig(seed=options.seed, size=options.size))

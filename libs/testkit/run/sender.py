@@ -9,12 +9,12 @@ from typing import Any
 import aiohttp
 
 from spine.deadline import Deadline
-from testkit.run.answers import Answers, Place
+from testkit.run.answers import Answers, Place, Sent
 from testkit.run.options import ARRAY, IN_FLIGHT
 from testkit.world import Answer, Credential, EdgeKind, EdgeSend, Identity
 
 # Bodies that one request may carry together: readable JSON under a good credential.
-_IN_ARRAYS = frozenset(
+IN_ARRAYS = frozenset(
     {
         EdgeKind.VALID,
         EdgeKind.DUPLICATE,
@@ -26,7 +26,7 @@ _IN_ARRAYS = frozenset(
         EdgeKind.FOREIGN_RUN,
     }
 )
-_MAX_ARRAY_BYTES = 900_000
+MAX_ARRAY_BYTES = 900_000
 # A body that the edge can't settle within this is not a slow one; the run fails and says which.
 _SETTLE_SECONDS = 120.0
 _DECISIONS = {"ADMIT": Answer.ADMITTED, "DUPLICATE": Answer.DUPLICATE, "QUARANTINE": Answer.QUARANTINED}
@@ -46,6 +46,8 @@ class Sender:
         self._array: list[EdgeSend] = []
         self._array_bytes = 0
         self._requests: set[asyncio.Task[None]] = set()
+        self.places: dict[Identity, Place] = {}
+        """Where each admitted event stands, as the edge said."""
 
     async def start(self) -> None:
         """Open the connections."""
@@ -71,10 +73,10 @@ class Sender:
         if step.kind is not EdgeKind.VALID and identity is not None and identity in self._open:
             self._behind.setdefault(identity, []).append(step)
             return
-        if step.kind not in _IN_ARRAYS:
+        if step.kind not in IN_ARRAYS:
             await self._begin([step])
             return
-        if self._array_bytes + len(step.envelope) > _MAX_ARRAY_BYTES:
+        if self._array_bytes + len(step.envelope) > MAX_ARRAY_BYTES:
             await self.flush()
         self._array.append(step)
         self._array_bytes += len(step.envelope)
@@ -98,7 +100,7 @@ class Sender:
 
     def is_admitted(self, identity: Identity) -> bool:
         """Whether the original of an injection stands on its topic."""
-        return identity in self._answers.places
+        return identity in self.places
 
     async def _begin(self, steps: list[EdgeSend]) -> None:
         await self._slots.acquire()
@@ -128,8 +130,8 @@ class Sender:
     async def _post(self, steps: list[EdgeSend]) -> list[dict[str, Any]]:
         if self._session is None:
             raise RuntimeError("the sender is not started")
-        single = len(steps) == 1 and steps[0].kind not in _IN_ARRAYS
-        body = steps[0].envelope if single else b"[" + b",".join(_traced(step) for step in steps) + b"]"
+        single = len(steps) == 1 and steps[0].kind not in IN_ARRAYS
+        body = steps[0].envelope if single else b"[" + b",".join(traced(step) for step in steps) + b"]"
         headers = {"content-type": "application/json", **self._credential(steps[0])}
         if single:
             headers["traceparent"] = steps[0].traceparent
@@ -160,15 +162,24 @@ class Sender:
                 continue
             answer = _DECISIONS.get(item.get("decision", ""), Answer.REJECTED)
             reasons = item.get("reason_codes") or [""]
-            self._answers.final(step, answer, reasons[0], _place(item), item.get("quarantine_id"), status)
+            self._answers.final(sent_of(step), answer, reasons[0], item.get("quarantine_id"), status)
+            place = _place(item)
+            if answer is Answer.ADMITTED and step.identity is not None and place is not None:
+                self.places[step.identity] = place
             if step.identity is not None and step.kind is EdgeKind.VALID:
                 self._open.discard(step.identity)
                 freed += self._behind.pop(step.identity, [])
         return again, freed
 
 
-def _traced(step: EdgeSend) -> bytes:
-    # In an array every event brings its own trace in its envelope; the request's header could carry only one.
+def sent_of(step: EdgeSend) -> Sent:
+    """What is remembered of a step for its answer."""
+    trace = step.traceparent
+    return Sent(step.kind, step.identity, trace[3:35], trace.endswith("-01"), step.is_trigger, step.expected)
+
+
+def traced(step: EdgeSend) -> bytes:
+    """A body for an array: every event brings its own trace in its envelope, since the request's header could carry only one."""
     return b'{"traceparent":"' + step.traceparent.encode() + b'",' + step.envelope[1:]
 
 

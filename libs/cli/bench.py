@@ -1,0 +1,56 @@
+"""fp bench: measurements of the whole spine (docs/performance.md)."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command()
+def spine(
+    rate: Annotated[float, typer.Option(min=1, help="admitted events a second")] = 3000.0,
+    minutes: Annotated[float, typer.Option(min=0.1, help="of the steady part")] = 10.0,
+    burst: Annotated[float, typer.Option(min=0, help="admitted events a second of a burst after it; 0: none")] = 0.0,
+    burst_seconds: Annotated[float, typer.Option(min=1, help="of the burst")] = 60.0,
+    after_seconds: Annotated[float, typer.Option(min=1, help="at the rate again, to see it recover")] = 180.0,
+    search: Annotated[bool, typer.Option("--search", help="find the highest rate that holds first, and measure at that one")] = False,
+    search_seconds: Annotated[float, typer.Option(min=5, help="of each rate that is tried")] = 40.0,
+    workers: Annotated[str, typer.Option(help="processes by service, as decision_fabric=2,action_layer=1; else one each")] = "",
+    table: Annotated[str, typer.Option(help="the edge's admission rows: memory or dynamodb")] = "memory",
+    array: Annotated[int, typer.Option(min=1, max=2000, help="bodies of one request")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="of the world and of the provider's faults")] = 42,
+    profile: Annotated[bool, typer.Option("--profile", help="sample every process: a table of CPU by service and step")] = False,
+    out: Annotated[Path, typer.Option(help="where the run's folder goes")] = Path("runs/bench_spine"),
+) -> None:
+    """The whole platform under a load that waits for nobody; ends reconciled, with latency, backlog, memory and CPU over time."""
+    # Imported here and below: matplotlib takes a second that the other commands need not wait.
+    from testkit.bench.plan import SpineOptions  # noqa: PLC0415  only the command that runs needs it
+    from testkit.bench.spine import measure  # noqa: PLC0415
+
+    options = SpineOptions(
+        rate=rate,
+        minutes=minutes,
+        burst=burst,
+        burst_seconds=burst_seconds,
+        after_seconds=after_seconds,
+        search=search,
+        search_seconds=search_seconds,
+        workers=_workers(workers),
+        table=table,
+        array=array,
+        seed=seed,
+        profile=profile,
+        runs=out,
+    )
+    if not asyncio.run(measure(options, typer.echo)):
+        raise typer.Exit(1)
+
+
+def _workers(text: str) -> dict[str, int]:
+    try:
+        return {name: int(count) for name, _, count in (part.partition("=") for part in text.split(",") if part)}
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: write service=count, with commas between", param_hint="--workers") from error
