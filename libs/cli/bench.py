@@ -54,3 +54,18 @@ def _workers(text: str) -> dict[str, int]:
         return {name: int(count) for name, _, count in (part.partition("=") for part in text.split(",") if part)}
     except ValueError as error:
         raise typer.BadParameter(f"{text!r}: write service=count, with commas between", param_hint="--workers") from error
+
+
+@app.command()
+def rules(
+    sizes: Annotated[str, typer.Option(help="rules of each pack, with commas between")] = "16,100,400",
+) -> None:
+    """What a pack of N rules costs an event, beside a plain evaluation of the same pack."""
+    from testkit.bench.rules import GOAL_US, measure  # noqa: PLC0415
+
+    costs = measure([int(size) for size in sizes.split(",")])
+    for cost in costs:
+        typer.echo(f"{cost.rules:>5} rules, {cost.hits:5.2f} hold: {cost.us:6.1f} us an event; rule by rule {cost.plain_us:7.1f} us")
+    hundred = [cost.us for cost in costs if cost.rules == 100]
+    if hundred:
+        typer.echo(f"{'met' if max(hundred) <= GOAL_US else 'MISSED'}: 100 rules cost {max(hundred):.1f} us (goal {GOAL_US:g})")
