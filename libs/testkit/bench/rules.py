@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from decision_fabric.pack import Bounds, ContextBudget, Fact, Pack, Rule
@@ -38,7 +39,7 @@ def measure(sizes: Sequence[int]) -> list[RulesCost]:
         for scale in _SCALES:
             events = _facts(scale, random.Random(scale))  # noqa: S311
             hits = sum(len(guardrails.hits(facts)) for facts in events) / len(events)
-            found.append(RulesCost(size, hits, _us(guardrails.hits, events), _us(lambda facts, pack=pack: plain(pack, facts), events)))
+            found.append(RulesCost(size, hits, _us(guardrails.hits, events), _us(partial(plain, pack), events)))
     return found
 
 
