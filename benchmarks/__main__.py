@@ -9,11 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.figures import goals, line
 from benchmarks.machine import describe
-from benchmarks.page import write_page
-from benchmarks.plan import FULL, QUICK, SECTIONS, by_name
+from benchmarks.plan import FULL, QUICK, SECTIONS
+from benchmarks.report.figures import goals, line
+from benchmarks.report.page import write_page
 from benchmarks.results import Results, load, revision
+from benchmarks.roster import BY_NAME
 from benchmarks.run import run, say
 
 
@@ -52,8 +53,8 @@ def main() -> None:
     plan = msgspec.structs.replace(QUICK if options.quick else FULL, **changed)
     if changed:
         plan = msgspec.structs.replace(plan, name=f"{plan.name}, changed")
-    for name in (*plan.contenders, *plan.at_rates):
-        by_name(name)
+    if unknown := {*plan.contenders, *plan.at_rates} - BY_NAME.keys():
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(BY_NAME)}")
     at = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime())
     path = options.out / f"{at}.json"
     results = Results(at, revision(), describe(), plan)

@@ -30,6 +30,9 @@ from testkit.harness import Process, Site, new_site, worker_process
 # A contender that has not ended this long after it was told to is stuck.
 _END_SECONDS = 20.0
 
+# Where the processes find this package, wherever the run was started.
+_PATH = {"PYTHONPATH": str(Path(__file__).parents[1])}
+
 _TOPIC_CONFIG = {
     "retention.ms": "-1",
     # The broker's clock, and one for all: when an output stands on the topic is when its latency ends.
@@ -193,7 +196,7 @@ class Ground:
         contender = self.contender
         if contender.spine:
             return [
-                worker_process(self.site, contender.module, "posting", folder, environment=contender.environment)
+                worker_process(self.site, contender.module, "posting", folder, environment={**_PATH, **contender.environment})
                 for _ in range(contender.workers)
             ]
         return [self._plain(number, stops, folder) for number in range(contender.workers)]
@@ -212,7 +215,7 @@ class Ground:
         )
         name = f"{contender.name}-{self.site.database}-{number}"
         argv = [sys.executable, "-m", contender.module, *contender.arguments]
-        return Process(name, argv, {**place.environment(), **contender.environment}, 0, folder / f"{name}.log")
+        return Process(name, argv, {**_PATH, **place.environment(), **contender.environment}, 0, folder / f"{name}.log")
 
     @property
     def pids(self) -> list[int]:
@@ -243,9 +246,13 @@ class Ground:
             for process in self.processes:
                 await process.ended(deadline)
         finally:
-            for process in self.processes:
-                if process.alive:
-                    process.kill()
+            self.kill()
+
+    def kill(self) -> None:
+        """End its processes wherever they are."""
+        for process in self.processes:
+            if process.alive:
+                process.kill()
 
     async def wrong(self, expected: Expected, outputs: Sequence[Seen]) -> list[str]:
         """What is not exact; empty when everything is."""

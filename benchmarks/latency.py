@@ -86,8 +86,11 @@ async def offer(
             if producer.returncode is None and not producer.stdout.at_eof():
                 producer.kill()
             await producer.wait()
-        await ground.end()
-        outputs = await bus.outputs(ground.starts)
+        if followed:
+            await ground.end()
+        else:
+            ground.kill()
+        outputs = await bus.outputs(ground.starts) if followed else []
         wrong = await ground.wrong(wanted, outputs) if followed else []
     waited = _waited(made, outputs, rate, begin) if followed else []
     events = rate * spent.seconds

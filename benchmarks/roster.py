@@ -38,5 +38,14 @@ FASTSTREAM_BATCH = Contender("faststream_batch", "FastStream, batches", "benchma
 FAUST_ONE = Contender("faust_one", "faust agent, one at a time", "benchmarks.contenders.faust_one", slow=True, arguments=_FAUST)
 FAUST_TAKE = Contender("faust_take", "faust agent, take()", "benchmarks.contenders.faust_take", arguments=_FAUST)
 
+
+# The spine's batches are bounded by FP_BATCH_MAX and shrink when a transaction takes longer than its target; without one they are fixed.
+FIXED = {
+    size: service(f"service_{size}", f"our service, fixed {size:,}", FP_BATCH_MAX=str(size), FP_BATCH_TARGET_MS="1000000")
+    for size in (50, 500, 5000)
+}
+
 ALL = (FLOOR, FLOOR_2, SERVICE, SERVICE_2, FASTSTREAM_ONE, FASTSTREAM_BATCH, FAUST_ONE, FAUST_TAKE)
-BY_NAME = {contender.name: contender for contender in ALL}
+"""Those that are held against each other."""
+
+BY_NAME = {contender.name: contender for contender in (*ALL, *FIXED.values())}

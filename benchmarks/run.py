@@ -15,9 +15,9 @@ from benchmarks.drain import drain
 from benchmarks.ground import open_bus
 from benchmarks.latency import needed, offer
 from benchmarks.machine import probe_disk
-from benchmarks.plan import FIXED, Plan, by_name
+from benchmarks.plan import Plan
 from benchmarks.results import Fabric, Failure, Probe, Results, save
-from benchmarks.roster import Contender
+from benchmarks.roster import BY_NAME, Contender
 from benchmarks.workload import Record, records
 from testkit.bench.drain import measure as drain_services
 from testkit.engines import EngineSet, Kind, start
@@ -39,17 +39,13 @@ class Run:
     async def all(self) -> None:
         """Every section of the plan. A measurement that fails is noted, and the next one begins."""
         say(f"logs of the processes: {self._logs}")
-        if set(self._plan.sections) & {"drain", "latency", "sizes"}:
+        if set(self._plan.sections) & {"drain", "latency"}:
             with self._own_engines():
                 self._probe("the start")
                 if "drain" in self._plan.sections:
-                    await self._drains([by_name(name) for name in self._plan.contenders], self._plan.rounds)
+                    await self._drains([BY_NAME[name] for name in self._plan.contenders])
                 if "latency" in self._plan.sections:
-                    await self._latencies([by_name(name) for name in self._plan.at_rates])
-                if "sizes" in self._plan.sections:
-                    fixed = [FIXED[size] for size in self._plan.fixed]
-                    await self._drains(fixed, self._plan.fixed_rounds)
-                    await self._latencies(fixed)
+                    await self._latencies([BY_NAME[name] for name in self._plan.at_rates])
         if "fabric" in self._plan.sections:
             await self._fabric()
         self._keep()
@@ -62,17 +58,17 @@ class Run:
             self._engines = engines
             yield
 
-    async def _drains(self, contenders: Sequence[Contender], rounds: int) -> None:
+    async def _drains(self, contenders: Sequence[Contender]) -> None:
         plan, engines = self._plan, self._engines
         made = list(records(plan.events))
         prefix = self._fresh_prefix()
         async with open_bus(engines, prefix) as bus:
             self._say(f"filling the topic with {plan.events:,} records")
             await bus.fill(made)
-            for number in range(rounds):
+            for number in range(plan.rounds):
                 for contender in contenders:
                     size = min(plan.events, plan.slow_events) if contender.slow else plan.events
-                    what = f"drain, round {number + 1} of {rounds}, {contender.title}"
+                    what = f"drain, round {number + 1} of {plan.rounds}, {contender.title}"
 
                     async def one(contender: Contender = contender, size: int = size, number: int = number) -> str:
                         drained = await drain(engines, contender, bus, made, size, self._logs, number)
@@ -82,7 +78,7 @@ class Run:
                         return f"{drained.events_per_s:,.0f} events/s, {sum(drained.cpu_us.values()):.0f} us CPU an event"
 
                     await self._one(what, one)
-                self._probe(f"round {number + 1} of {', '.join(contender.name for contender in contenders)}")
+                self._probe(f"round {number + 1}")
 
     async def _latencies(self, contenders: Sequence[Contender]) -> None:
         plan = self._plan
@@ -92,7 +88,7 @@ class Run:
                 if contender.name in self._slow:
                     continue
                 await self._one(f"{rate:,}/s offered to {contender.title}", self._offering(contender, made, rate))
-            self._probe(f"{rate:,}/s offered to {', '.join(contender.name for contender in contenders)}")
+            self._probe(f"{rate:,}/s")
 
     def _offering(self, contender: Contender, made: list[Record], rate: int) -> Callable[[], Awaitable[str]]:
         async def one() -> str:
@@ -124,6 +120,9 @@ class Run:
         return f"bench{next(self._prefixes)}."
 
     async def _one(self, what: str, measure: Callable[[], Awaitable[str]]) -> None:
+        if time.monotonic() - self._began > self._plan.minutes * 60:
+            self.results.failures.append(Failure(what, f"not begun: the {self._plan.minutes:g} minutes of the run were over"))
+            return
         try:
             self._say(f"{what}: {await measure()}")
         except Exception as error:  # whatever went wrong with one contender is that contender's figure, not the run's end

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from statistics import median
 from typing import NamedTuple
 
+from benchmarks.machine import Spent
 from benchmarks.results import Results
 
 # What the spine is built to reach (docs/performance.md): on two cores, with broker and database on the same two.
@@ -35,7 +35,9 @@ class Summary(NamedTuple):
     """One contender over all rounds that were exact."""
 
     name: str
-    rounds: int
+    rates: list[float]
+    events: int
+    """Of each round."""
     events_per_s: float
     spread: float
     """Largest less smallest rate, as a share of the median."""
@@ -51,7 +53,7 @@ def summary(results: Results, name: str) -> Summary | None:
     middle = median(rates)
     groups = sorted({group for drained in drains for group in drained.cpu_us})
     cpu = {group: round(median([drained.cpu_us.get(group, 0.0) for drained in drains]), 1) for group in groups}
-    return Summary(name, len(drains), middle, (max(rates) - min(rates)) / middle, cpu)
+    return Summary(name, rates, drains[0].events, middle, (max(rates) - min(rates)) / middle, cpu)
 
 
 def best_of_ours(results: Results) -> str | None:
@@ -101,17 +103,16 @@ def goals(results: Results) -> list[Goal]:
     return found
 
 
-def disturbance(results: Results, pick: Callable[[float, float, float], float]) -> Sequence[float]:
-    """One of (others, stolen, waiting), in cores, of each measurement in its order."""
-    spents = [drained.spent for drained in results.drains] + [found.spent for found in results.latencies]
-    return [pick(spent.others, spent.stolen, spent.waiting) for spent in spents]
+def spents(results: Results) -> list[Spent]:
+    """What was spent in each measurement, in their order."""
+    return [drained.spent for drained in results.drains] + [found.spent for found in results.latencies]
 
 
 def line(results: Results) -> dict[str, object]:
     """What is kept of a run in the history."""
     best = best_of_ours(results)
     found = summary(results, best) if best else None
-    others = disturbance(results, lambda others, _, __: others)
+    others = [spent.others for spent in spents(results)]
     return {
         "at": results.at,
         "revision": results.revision,

@@ -12,13 +12,14 @@ mpl.use("svg")
 
 import matplotlib.pyplot as plt
 
-from benchmarks.figures import RATIOS
 from benchmarks.latency import Latencies
-from benchmarks.plan import by_name
+from benchmarks.machine import Spent
+from benchmarks.report.figures import RATIOS
 from benchmarks.results import Probe
+from benchmarks.roster import BY_NAME
 
-_OURS, _OTHERS, _GOAL = "#1f6f54", "#7f8b99", "#b42318"
-_GROUPS = {"contender": "#1f6f54", "backends": "#3b6ea5", "store": "#9db8d6", "broker": "#c98a2b", "benchmark": "#c9cfd6"}
+_OURS, _OTHERS, _GOAL, _BLUE, _AMBER = "#1f6f54", "#7f8b99", "#b42318", "#3b6ea5", "#c98a2b"
+_GROUPS = {"contender": _OURS, "backends": _BLUE, "store": "#9db8d6", "broker": _AMBER, "benchmark": "#c9cfd6"}
 
 
 def ratios(found: Sequence[tuple[str, float, float]]) -> str:
@@ -56,22 +57,27 @@ def rates(found: Sequence[tuple[str, Sequence[float]]]) -> str:
 
 
 def cost(found: Sequence[tuple[str, Mapping[str, float]]], groups: Sequence[str]) -> str:
-    """Stacked bars of CPU per event. Those that cost many times the others are cut, and say what they cost."""
-    totals = sorted(sum(cpu.values()) for _, cpu in found)
-    edge = 2.2 * totals[len(totals) // 2]
+    """Stacked bars of CPU per event. Those that cost many times the others are cut at the edge, and say what they cost."""
+    totals = [sum(cpu.values()) for _, cpu in found]
+    edge = 1.1 * max(total for total in totals if total <= _CUT * min(totals))
     figure, axis = plt.subplots(figsize=(10, 0.42 * len(found) + 1.2))
     for place, (_, cpu) in enumerate(found):
         left = 0.0
         for group in groups:
-            axis.barh(place, cpu.get(group, 0.0), left=left, color=_GROUPS[group], height=0.6, label=group if place == 0 else None)
-            left += cpu.get(group, 0.0)
-        axis.text(min(left, edge) * 1.01, place, f"{left:,.0f}" + (" (cut)" if left > edge else ""), va="center")
+            width = min(cpu.get(group, 0.0), edge - left)
+            axis.barh(place, width, left=left, color=_GROUPS[group], height=0.6, label=group if place == 0 else None)
+            left += width
+        axis.text(left + edge * 0.01, place, f"{totals[place]:,.0f}" + (", cut" if totals[place] > edge else ""), va="center")
     axis.set_yticks(range(len(found)), [title for title, _ in found])
     axis.invert_yaxis()
     axis.set_xlim(0, edge * 1.12)
     axis.set_xlabel("CPU microseconds per event")
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(groups), frameon=False)
     return _svg(figure, axis)
+
+
+# One event at a time costs more than ten times what a batch does; beside it the others could not be told apart.
+_CUT = 8
 
 
 def latencies(found: Sequence[Latencies]) -> str:
@@ -90,7 +96,7 @@ def latencies(found: Sequence[Latencies]) -> str:
             # The last but one is the 100th percentile, of which one event decides; the curve ends at the 99.9th.
             curve = [max(1.0, ms) for ms in (*one.curve_ms[:100], one.curve_ms[-1])]
             shares = [1 - share / 100 for share in range(100)] + [0.001]
-            axis.plot(shares, curve, label=by_name(one.contender).title, color=colour, linewidth=2.2 if ours else 1.3)
+            axis.plot(shares, curve, label=BY_NAME[one.contender].title, color=colour, linewidth=2.2 if ours else 1.3)
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.invert_xaxis()
@@ -106,15 +112,18 @@ def latencies(found: Sequence[Latencies]) -> str:
     return _svg(figure)
 
 
-def disturbance(disk: Sequence[Probe], others: Sequence[float], stolen: Sequence[float], waiting: Sequence[float]) -> str:
+def disturbance(disk: Sequence[Probe], spent: Sequence[Spent]) -> str:
     """The disk over the run's minutes, and the cores that the measurements did not have, one after the other."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 2.4))
-    left.plot([probe.minute for probe in disk], [probe.fsync.median_ms for probe in disk], "o-", color=_OURS, label="median")
-    left.plot([probe.minute for probe in disk], [probe.fsync.p99_ms for probe in disk], "o-", color=_OTHERS, label="p99")
+    minutes = [probe.minute for probe in disk]
+    left.plot(minutes, [probe.fsync.median_ms for probe in disk], "o-", color=_OURS, label="median")
+    left.plot(minutes, [probe.fsync.p99_ms for probe in disk], "o-", color=_OTHERS, label="p99")
     left.set_xlabel("minute of the run")
     left.set_ylabel("fsync, ms")
-    for values, name, colour in ((others, "neighbours", _GOAL), (stolen, "stolen", "#c98a2b"), (waiting, "idle for the disk", "#3b6ea5")):
-        right.plot(range(1, len(values) + 1), values, label=name, color=colour)
+    places = range(1, len(spent) + 1)
+    right.plot(places, [one.others for one in spent], label="neighbours", color=_GOAL)
+    right.plot(places, [one.stolen for one in spent], label="stolen", color=_AMBER)
+    right.plot(places, [one.waiting for one in spent], label="idle for the disk", color=_BLUE)
     right.set_xlabel("measurement")
     right.set_ylabel("cores")
     for axis in (left, right):
@@ -134,7 +143,7 @@ def past(lines: Sequence[Mapping[str, Any]]) -> str:
     places = range(1, len(shown) + 1)
     left.plot(places, [line["events_per_s"] for line in shown], "o-", color=_OURS)
     left.set_ylabel("events/s, best of ours")
-    for of, colour in zip(RATIOS[:2], (_OURS, "#3b6ea5"), strict=True):
+    for of, colour in zip(RATIOS[:2], (_OURS, _BLUE), strict=True):
         right.plot(places, [line["ratios"].get(of.title) for line in shown], "o-", color=colour, label=of.title)
     right.axhline(RATIOS[0].goal, color=_GOAL, linewidth=1)
     right.legend(frameon=False, fontsize=8)
