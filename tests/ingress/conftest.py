@@ -1,6 +1,6 @@
 """A site for each module of tests: its own topics and tables on the session's engines."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -9,6 +9,7 @@ from ingress.tables import ensure_tables
 from laws.topics import TOPICS
 from spine.provision import apply
 from testkit.engines import EngineSet
+from tests.ingress.cloud import Cloud, running_cloud
 from tests.ingress.rig import Site, dummy_credentials
 
 
@@ -28,3 +29,9 @@ async def site(engines: EngineSet) -> AsyncIterator[Site]:
 async def edge(site: Site) -> AsyncIterator[Edge]:
     async with site.edge() as edge:
         yield edge
+
+
+@pytest.fixture(scope="session")
+def cloud() -> Iterator[Cloud]:
+    with running_cloud() as cloud:
+        yield cloud
