@@ -69,3 +69,29 @@ def rules(
     hundred = [cost.us for cost in costs if cost.rules == 100]
     if hundred:
         typer.echo(f"{'met' if max(hundred) <= GOAL_US else 'MISSED'}: 100 rules cost {max(hundred):.1f} us (goal {GOAL_US:g})")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part.replace("_", "")) for part in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: write whole numbers with commas between") from error
+
+
+@app.command()
+def growth(
+    rows: Annotated[str, typer.Option(help="sizes of the inbox; 50000000 takes ten gigabytes and a quarter of an hour")] = (
+        "0,1000000,10000000"
+    ),
+    partitions: Annotated[str, typer.Option(help="how many of the six hold the events")] = "1,2,3,6",
+    workers: Annotated[str, typer.Option(help="processes")] = "1,2,4",
+    size: Annotated[int, typer.Option(min=1000, help="events of the world of one drain")] = 40_000,
+    rounds: Annotated[int, typer.Option(min=1, help="drains of each point; their median counts")] = 3,
+    out: Annotated[Path, typer.Option(help="where growth.json goes")] = Path("runs/bench_growth"),
+) -> None:
+    """What an event costs a law service as its inbox, its partitions and its workers grow."""
+    from testkit.bench.growth import GrowthOptions, measure  # noqa: PLC0415
+
+    out.mkdir(parents=True, exist_ok=True)
+    options = GrowthOptions(_numbers(rows), _numbers(partitions), _numbers(workers), size, rounds, out)
+    asyncio.run(measure(options, typer.echo))

@@ -1,0 +1,158 @@
+"""One service drains what stands on its topics, and what an event cost it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer
+
+from audit.offline import declared
+from spine.deadline import Deadline
+from spine.lanes import group_topics
+from testkit.bench.cpu_table import ServiceCost, read_profiles, service_cost
+from testkit.bench.usage import Usage, spent_between
+from testkit.engines import EngineSet
+from testkit.harness import Process, Site, worker_process
+from testkit.run.bus_reader import end_offsets
+from testkit.world import RunIds
+
+RUN = RunIds("platform_20260105T000000Z", "a" * 32)
+RUNNER = "testkit.bench.profiled"
+# No drain of what fits on one machine takes longer; one that does is stuck.
+_DRAIN_SECONDS = 3600.0
+_STOP_SECONDS = 30.0
+
+_STANDING = """
+SELECT coalesce((SELECT sum(next_offset - start_offset) FROM lane_position), 0)::bigint AS consumed,
+       (SELECT count(*) FROM pending)::bigint AS pending,
+       (SELECT count(*) FROM lane l
+        WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.lane = l.lane AND o.lane_seq > l.published_seq)) AS unpublished
+"""
+
+
+@dataclass(frozen=True)
+class Drained:
+    """One drain. Counted is from the first events that were seen consumed: importing and connecting are no part of an event's cost."""
+
+    service: str
+    events: int
+    seconds: float
+    cpu_s: dict[str, float]
+    """By process: the service's own, the store's backends that worked for it, the bus."""
+    cost: ServiceCost | None
+
+    @property
+    def us(self) -> dict[str, float]:
+        """CPU microseconds an event by process."""
+        return {name: 1e6 * cpu / max(1, self.events) for name, cpu in self.cpu_s.items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        steps = None
+        if self.cost is not None:
+            steps = {
+                "us_per_event": round(self.cost.us_per_event, 2),
+                "steps": {step.step: round(step.us_per_event, 2) for step in self.cost.steps},
+                "functions": {step: [(name, round(us, 2)) for name, us in functions[:8]] for step, functions in self.cost.leaves.items()},
+            }
+        return {
+            "service": self.service,
+            "events": self.events,
+            "seconds": round(self.seconds, 3),
+            "events_per_s": round(self.events / self.seconds, 1),
+            "cpu_us_per_event": {name: round(us, 2) for name, us in self.us.items()},
+            "steps": steps,
+        }
+
+
+async def install(site: Site, service: str) -> None:
+    """The service's schema and one open run."""
+    # Its password must stand before its settings can name it.
+    site.passwords.setdefault(service, "bench")
+    await site.install(declared(service, site.settings(service)), platform_run_id=RUN.platform_run_id)
+
+
+async def drain(
+    engines: EngineSet,
+    site: Site,
+    service: str,
+    out: Path,
+    *,
+    workers: int = 1,
+    profile: bool = False,
+    others: Mapping[str, list[int]] | None = None,
+) -> Drained:
+    """Start workers, let them drain what stands on the topics now, and end them. `others`: pids of what the service calls, by name."""
+    total = await standing(site, service)
+    processes = [_worker(site, service, out, number, profile=profile) for number in range(workers)]
+    for process in processes:
+        process.start()
+    usage = Usage(engines, site.database, {service: [process.pid for process in processes], **(others or {})})
+    async with site.store(service) as store:
+        first = await _until_moved(store, processes)
+        before, began = usage.look(), time.perf_counter()
+        deadline = Deadline(_DRAIN_SECONDS)
+        while True:
+            row = await _standing(store)
+            if row["consumed"] >= total and not row["pending"] and not row["unpublished"]:
+                break
+            deadline.check(f"{service} to drain {total:,} events, {row['consumed']:,} are")
+            _alive(processes)
+            await asyncio.sleep(0.05)
+    seconds = time.perf_counter() - began
+    spent = spent_between(before, usage.look())
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        await process.ended(Deadline(_STOP_SECONDS))
+    events = total - first
+    cost = service_cost(service, read_profiles(out, service), events, cpu_s=spent.get(service, 0.0)) if profile else None
+    return Drained(service, events, seconds, spent, cost)
+
+
+async def _until_moved(store: asyncpg.Connection, processes: list[Process]) -> int:
+    """Events consumed at the moment when the workers have begun to consume."""
+    consumed: int = (await _standing(store))["consumed"]
+    deadline = Deadline(_DRAIN_SECONDS)
+    while True:
+        row = await _standing(store)
+        if row["consumed"] > consumed:
+            return int(row["consumed"])
+        deadline.check("a worker to consume anything")
+        _alive(processes)
+        await asyncio.sleep(0.02)
+
+
+async def _standing(store: asyncpg.Connection) -> asyncpg.Record:
+    row = await store.fetchrow(_STANDING)
+    if row is None:
+        raise RuntimeError("the store answered nothing")
+    return row
+
+
+def _alive(processes: list[Process]) -> None:
+    for process in processes:
+        if not process.alive:
+            raise RuntimeError(f"{process.name} ended: see {process.log}")
+
+
+async def standing(site: Site, service: str) -> int:
+    """Records that stand on the topics of a service."""
+    topics = {topic for group in declared(service, site.settings(service)).groups for topic in group_topics(group)}
+    consumer = AIOKafkaConsumer(bootstrap_servers=site.endpoints.kafka_bootstrap, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        return sum((await end_offsets(consumer, topics, site.prefix)).values())
+    finally:
+        await consumer.stop()
+
+
+def _worker(site: Site, service: str, out: Path, number: int, *, profile: bool) -> Process:
+    environment = {"FP_PROFILE_OUT": str(out.resolve() / f"profile-{service}-{number}.json")}
+    return worker_process(site, service, service, out, environment=environment, runner=RUNNER if profile else None)
