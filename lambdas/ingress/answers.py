@@ -1,5 +1,6 @@
 """What the edge answers, and how it looks in an API Gateway response (domain.md 2.10)."""
 
+import re
 from typing import Any, TypeAlias
 
 import msgspec
@@ -13,6 +14,9 @@ Response: TypeAlias = dict[str, Any]
 
 _JSON = "application/json"
 _PROBLEM = "application/problem+json"
+HINT_HEADER = "idempotency-key"
+"""A hint and never the identity: it comes back with the answer, so that a client can match the two, and nothing is decided by it."""
+_HINT = re.compile(r"[\x21-\x7e]{1,256}")
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -44,18 +48,26 @@ def rejected(status: int, reason: Reason, field: str, value: str | int | None, a
 
 def not_found() -> Response:
     """The response to a path or method that the edge does not have."""
-    detail = {"field": "path", "value": None, "advice": "POST /v1/ingest/push or GET /v1/ops/health"}
-    return response(404, {"type": "about:blank", "title": "Not found", "status": 404, "detail": detail}, _PROBLEM)
+    return _problem("NOT_FOUND", {"status": 404, "field": "path", "value": None, "detail": "POST /v1/ingest/push or GET /v1/ops/health"})
 
 
-def single(answer: Answer, body_size_bytes: int) -> Response:
+def single(answer: Answer, body_size_bytes: int, hint: str = "") -> Response:
     """The response to one envelope, or to a request that failed as a whole."""
+    headers = {HINT_HEADER: hint} if _HINT.fullmatch(hint) else {}
     if answer.receipt is not None:
-        return response(answer.status, msgspec.to_builtins(answer) | {"body_size_bytes": body_size_bytes})
-    reason = answer.reason_codes[0]
-    problem = {"type": f"urn:fp:reason:{reason}", "title": reason.replace("_", " ").capitalize()} | msgspec.to_builtins(answer)
-    headers = {} if answer.retry_after_s is None else {"retry-after": str(answer.retry_after_s)}
-    return response(answer.status, problem, _PROBLEM, headers)
+        return response(answer.status, msgspec.to_builtins(answer) | {"body_size_bytes": body_size_bytes}, headers=headers)
+    if answer.retry_after_s is not None:
+        headers["retry-after"] = str(answer.retry_after_s)
+    detail = answer.detail
+    assert detail is not None  # whatever is not admitted says why
+    members = msgspec.to_builtins(answer) | {"field": detail.field, "value": detail.value, "detail": detail.advice}
+    return _problem(answer.reason_codes[0], members, headers)
+
+
+def _problem(reason: str, members: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    """A problem after RFC 9457 that names field, value and reason."""
+    head = {"type": f"urn:fp:reason:{reason}", "title": reason.replace("_", " ").capitalize(), "reason": reason}
+    return response(members["status"], head | members, _PROBLEM, headers)
 
 
 def many(answers: list[Answer], body_size_bytes: int) -> Response:

@@ -33,6 +33,7 @@ _MAX_VERSION_CHARS = 64  # laws.fields.SchemaVersion
 
 _CONTRACTS: dict[str, msgspec.json.Decoder[Any]] = {name: msgspec.json.Decoder(event_type.contract) for name, event_type in DOORS.items()}
 _SORTED = msgspec.json.Encoder(order="sorted").encode
+_LINES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 _DAYS = 512  # remembered: the events of an array are of few days
 _AT = re.compile(r" - at `\$([^`]*)`\Z")
 _NAMED_FIELD = re.compile(r"(?:required|unknown) field `([^`]*)`")
@@ -112,11 +113,13 @@ class Candidate(NamedTuple):
         return Known(self.raw, _head(document), self.payload, self.event_type)
 
 
-def split(body: bytes) -> list[bytes] | Refused | None:
-    """The items of an array as they stand, None if the body is no array, or why the array can't be taken apart.
+def split(body: bytes, content_type: str = "") -> list[bytes] | Refused | None:
+    """The items of an array or of lines (NDJSON) as they stand, None if the body is one envelope, or why it can't be taken apart.
 
     Apart first and read strictly then, so that a number which one item can't say does not refuse its neighbours.
     """
+    if content_type.partition(";")[0].strip().lower() in _LINES:
+        return [line for line in body.split(b"\n") if line.strip(b" \t\r")]
     if body.lstrip(b" \t\r\n")[:1] != b"[":
         return None
     try:

@@ -8,7 +8,8 @@ import msgspec
 
 from ingress.batches import Ack
 from ingress.row import AdmissionRow
-from laws.envelope import decode_envelope
+from laws.claims import CLAIM, read_claim
+from laws.envelope import Envelope, decode_envelope
 from laws.headers import EVENT_ID, PLATFORM_RUN_ID
 from laws.payload_hash import payload_hash
 
@@ -39,13 +40,16 @@ class Wanted:
         if not rows or value is None:
             return
         try:
-            envelope = decode_envelope(value)
-        except msgspec.DecodeError:
+            digest = _digest(decode_envelope(value), claimed=CLAIM in found)
+        except (msgspec.DecodeError, ValueError):
             return  # put there by somebody who is not the edge
-        payload = bytes(envelope.payload)
-        if not payload:
-            return
-        digest = payload_hash(envelope.event_type, payload, envelope.schema_version)
         for row in rows:
             if row.payload_hash == digest:
                 self.copies.setdefault(row.dedupe_key, []).append(place)
+
+
+def _digest(envelope: Envelope, *, claimed: bool) -> bytes:
+    """The payload hash of a record. Raises DecodeError or ValueError for one that the edge did not write."""
+    if claimed:
+        return bytes.fromhex(read_claim(envelope).payload_hash)
+    return payload_hash(envelope.event_type, bytes(envelope.payload), envelope.schema_version)

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from laws.canonical import canonical_json
@@ -59,7 +59,10 @@ class EdgeSettings(BaseSettings):
     release_id: Annotated[str, Field(min_length=1, max_length=64)]
     active_run: Annotated[str, Field(pattern="^platform_[0-9]{8}T[0-9]{6}Z$")]
     phase_id: Annotated[str, Field(min_length=1, max_length=128)] = "P6"
-    api_key_hashes: Annotated[tuple[str, ...], NoDecode]
+    # Who may push: a parameter of SSM, or for the local rungs the same document as it stands, or keys alone (ingress.producers).
+    credentials_parameter: str = ""
+    credentials: SecretStr | None = None
+    api_key_hashes: Annotated[tuple[str, ...], NoDecode] = ()
 
     kafka_bootstrap: str
     kafka_security: KafkaSecurity
@@ -69,11 +72,16 @@ class EdgeSettings(BaseSettings):
 
     region: Annotated[str, Field(min_length=1)]
     dynamodb_endpoint: str = ""
+    ssm_endpoint: str = ""
+    s3_endpoint: str = ""
     table: Table = Table.DYNAMODB
     idempotency_table: str = "ig-idempotency"
     quarantine_table: str = "ig-quarantine"
     # The dead-letter queue (authority.md 5.1.1 item 11, IG_DLQ_MODE); without one the reconciler's sweep alone finds what is left behind.
     dlq_url: str = ""
+    # Payloads above so many bytes go by reference (a claim check): Kafka brokers take a record of 1 MiB, and a lane's batch holds hundreds.
+    claim_bucket: str = ""
+    claim_bytes: int = Field(default=262_144, ge=1)
 
     rate_profile: RateProfile = RateProfile.SEED
     # authority.md 5.1.1 item 11: IG_MAX_REQUEST_BYTES, IG_REQUEST_TIMEOUT_SECONDS, IG_IDEMPOTENCY_TTL_SECONDS.
@@ -99,7 +107,7 @@ class EdgeSettings(BaseSettings):
     @classmethod
     def _digests(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         # Two at once, so that a key can be rotated without a moment in which no key is good.
-        if not 1 <= len(value) <= 2:
+        if len(value) > 2:
             raise ValueError(f"{len(value)} key hashes: give one, or two while a key is rotated")
         if not all(_KEY_HASH.match(digest) for digest in value):
             raise ValueError("a key hash is not 64 lower-case hex characters: give the SHA-256 of the key, never the key")
@@ -119,9 +127,20 @@ class EdgeSettings(BaseSettings):
         """The engine's address: the one given, else the region's own."""
         return self.dynamodb_endpoint or f"https://dynamodb.{self.region}.amazonaws.com"
 
+    @property
+    def ssm_url(self) -> str:
+        """As above."""
+        return self.ssm_endpoint or f"https://ssm.{self.region}.amazonaws.com"
+
+    @property
+    def s3_url(self) -> str:
+        """As above."""
+        return self.s3_endpoint or f"https://s3.{self.region}.amazonaws.com"
+
     def config_digest(self) -> str:
         """Digest (hex64) of everything that may change behaviour; addresses and keys are not behaviour."""
-        places = {"api_key_hashes", "kafka_bootstrap", "dynamodb_endpoint", "dlq_url", "release_id"}
+        secrets = {"api_key_hashes", "credentials", "credentials_parameter"}
+        places = secrets | {"kafka_bootstrap", "dynamodb_endpoint", "ssm_endpoint", "s3_endpoint", "dlq_url", "claim_bucket", "release_id"}
         shown = {name: str(value) for name, value in self.model_dump(mode="json", exclude=places).items()}
         return hashlib.sha256(canonical_json(shown)).hexdigest()
 
@@ -143,13 +162,20 @@ def posture_reasons(settings: EdgeSettings) -> list[str]:
         reasons.append("FP_IG_TABLE=memory: rows that end with their process admit twice; only local_parity measures with them")
     if settings.rate_profile is RateProfile.MEASURED and settings.env is not Rung.LOCAL_PARITY:
         reasons.append("FP_IG_RATE_PROFILE=measured: nothing would hold a source back; use seed or scale")
-    if settings.env in (Rung.LOCAL_PARITY, Rung.DEV_MIN):
-        return reasons
+    return reasons if settings.env in (Rung.LOCAL_PARITY, Rung.DEV_MIN) else reasons + _managed_reasons(settings)
+
+
+def _managed_reasons(settings: EdgeSettings) -> list[str]:
+    reasons = []
     if settings.topic_prefix:
         reasons.append(f"FP_IG_TOPIC_PREFIX={settings.topic_prefix!r} is set: the catalogue's topics have no prefix")
     for name, host in _hosts(settings):
         if is_local(host):
             reasons.append(f"{name}: host {host!r} is on this machine; name the managed endpoint")
+    if not settings.credentials_parameter or settings.api_key_hashes or settings.credentials is not None:
+        reasons.append("FP_IG_CREDENTIALS_PARAMETER alone says who may push: a shared key has no producer behind it (domain.md 2.14)")
+    if not settings.claim_bucket:
+        reasons.append("FP_IG_CLAIM_BUCKET is empty: a payload that no record can carry would have no place")
     if not settings.dlq_url:
         reasons.append("FP_IG_DLQ_URL is empty: what failed past its retries has to be told (authority.md 5.1.1 item 11)")
     if not settings.dynamodb_url.startswith("https://"):
@@ -163,6 +189,11 @@ def posture_reasons(settings: EdgeSettings) -> list[str]:
 
 def _hosts(settings: EdgeSettings) -> list[tuple[str, str]]:
     brokers = [broker.strip().rsplit(":", 1)[0].strip("[]") for broker in settings.kafka_bootstrap.split(",")]
-    urls = {"FP_IG_DYNAMODB_ENDPOINT": settings.dynamodb_url, "FP_IG_DLQ_URL": settings.dlq_url}
+    urls = {
+        "FP_IG_DYNAMODB_ENDPOINT": settings.dynamodb_url,
+        "FP_IG_SSM_ENDPOINT": settings.ssm_url,
+        "FP_IG_S3_ENDPOINT": settings.s3_url,
+        "FP_IG_DLQ_URL": settings.dlq_url,
+    }
     hosts = [(name, urlsplit(url).hostname or "") for name, url in urls.items() if url]
     return [("FP_IG_KAFKA_BOOTSTRAP", broker) for broker in brokers] + hosts

@@ -12,8 +12,10 @@ from msgspec import json as msgjson
 from msgspec.structs import replace
 
 from ingress import edge as edge_module
+from ingress import items as items_module
 from ingress.edge import Edge
 from ingress.inspection import Candidate, inspect
+from ingress.producers import Producer
 from ingress.rate import TokenBucket
 from ingress.record import Caller
 from ingress.row import State, to_item
@@ -72,7 +74,7 @@ async def test_a_changed_payload_is_quarantined_and_becomes_one_anomaly(site: Si
         answer = await push(edge, other)
         assert (answer.status, answer.decision, answer.reasons) == (400, "QUARANTINE", ["PAYLOAD_HASH_MISMATCH"])
         assert answer.headers["content-type"] == "application/problem+json"
-        assert set(answer.body["detail"]) == {"field", "value", "advice"}
+        assert {"type", "title", "status", "detail", "field", "value", "reason"} <= answer.body.keys()
     assert len(await site.of_event(event["event_id"])) == 1
     assert (await push(edge, event)).decision == "DUPLICATE"
 
@@ -240,7 +242,7 @@ async def test_a_wrong_key_costs_nothing(site: Site, edge: Edge, monkeypatch: py
         raise AssertionError("nothing may be read for a caller without a key")
 
     monkeypatch.setattr(edge_module, "split", nobody)
-    monkeypatch.setattr(edge_module, "inspect", nobody)
+    monkeypatch.setattr(items_module, "inspect", nobody)
     edge.store.calls.clear()
     for key in ("wrong", ""):
         answer = await push(edge, traffic(), {"X-IG-Api-Key": key})
@@ -251,9 +253,17 @@ async def test_a_wrong_key_costs_nothing(site: Site, edge: Edge, monkeypatch: py
     assert not spent(edge)
 
 
+async def _shared_producer(edge: Edge) -> Producer:
+    assert await edge.authority.ready()
+    producer = edge.authority.who({"x-ig-api-key": KEY})
+    assert producer is not None
+    return producer
+
+
 async def test_too_much_at_once_is_told_when_to_come_again(site: Site) -> None:
     async with site.edge(rate_profile="seed") as edge:
-        edge._bucket = TokenBucket(200, 400, lambda: 0.0)
+        shared = await _shared_producer(edge)
+        edge.buckets[shared.principal, shared.per_second, shared.burst] = TokenBucket(200, 400, lambda: 0.0)
         answer = await push(edge, [{}] * 400)
         assert answer.status == 200
         answer = await push(edge, traffic())

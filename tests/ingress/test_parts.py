@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import hashlib
 import json
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from botocore.credentials import Credentials
 from pydantic import ValidationError
 
 from ingress.anomaly import Mismatch, anomaly_record
-from ingress.authn import KeyRing
 from ingress.inspection import Candidate, inspect
 from ingress.policy import policy_digest
 from ingress.rate import TokenBucket
@@ -30,7 +28,7 @@ from laws.canonical import canonical_json
 from laws.envelope import decode_envelope
 from laws.headers import Provenance, missing_headers
 from laws.payload_hash import payload_hash
-from tests.ingress.rig import KEY, KEY_HASH, RUN, traffic
+from tests.ingress.rig import KEY_HASH, RUN, traffic
 
 PROVENANCE = Provenance(POLICY_REV, policy_digest(), "c" * 64, "local-test")
 STAMP = Stamp("P6", PROVENANCE, 0.0)
@@ -41,19 +39,6 @@ def candidate_of(envelope: dict[str, Any]) -> Candidate:
     found = inspect(json.dumps(envelope).encode(), RUN)
     assert isinstance(found, Candidate), found
     return found
-
-
-# --- keys ---------------------------------------------------------------------------------------------------------------
-
-
-def test_two_keys_may_live_at_once_and_no_other() -> None:
-    other = hashlib.sha256(b"another").hexdigest()
-    ring = KeyRing([KEY_HASH, other])
-    assert ring.principal(KEY) == f"SYSTEM::key-{KEY_HASH[:8]}"
-    assert ring.principal("another") == f"SYSTEM::key-{other[:8]}"
-    assert ring.principal("a third") is None
-    assert ring.principal(None) is None
-    assert KeyRing([hashlib.sha256(b"").hexdigest()]).principal("") is None
 
 
 # --- rate ---------------------------------------------------------------------------------------------------------------
@@ -81,7 +66,8 @@ def settings(**changes: Any) -> EdgeSettings:
             "FP_ENV": "dev_full",
             "release_id": "r1",
             "active_run": RUN,
-            "api_key_hashes": KEY_HASH,
+            "credentials_parameter": "/fraud-platform/dev_full/ig/credentials",
+            "claim_bucket": "fp-ig-claims",
             "kafka_bootstrap": "boot.kafka-serverless.eu-west-1.example.org:9098",
             "kafka_security": "SASL_IAM",
             "kafka_region": "eu-west-1",
@@ -107,7 +93,7 @@ def test_a_managed_rung_refuses_loopback_plaintext_and_prefixes() -> None:
     assert posture_reasons(broken.model_copy(update={"env": "local_parity"})) == []
 
 
-@pytest.mark.parametrize("hashes", ["", "the-key-itself", ",".join([KEY_HASH] * 3)])
+@pytest.mark.parametrize("hashes", ["the-key-itself", ",".join([KEY_HASH] * 3)])
 def test_settings_take_one_or_two_digests_and_never_show_what_they_got(hashes: str) -> None:
     with pytest.raises(ValidationError) as refused:
         settings(api_key_hashes=hashes)

@@ -1,0 +1,101 @@
+"""Refused items: durable before anybody is told, and what a mismatch says to the audit topic (domain.md 2.7, 2.12)."""
+
+from datetime import UTC, datetime
+
+import structlog
+
+from ingress.admission import DifferentPayloadError
+from ingress.anomaly import Mismatch, anomaly_record
+from ingress.answers import Answer, retry
+from ingress.batches import PublishUnknownError
+from ingress.bus import Bus, BusError
+from ingress.dynamodb import StoreError
+from ingress.health import BUS, STORE, Health
+from ingress.inspection import Candidate, Detail, Refused
+from ingress.quarantine import Quarantine, id_of
+from ingress.receipt import Decision
+from ingress.record import Caller
+from ingress.steps import Step, reached
+from laws.headers import Correlation, Provenance
+from laws.reasons import Reason
+from laws.times import format_instant
+
+log = structlog.get_logger()
+
+
+class Refusals:
+    """Keeps what policy refuses."""
+
+    def __init__(self, quarantine: Quarantine, bus: Bus, health: Health, provenance: Provenance) -> None:
+        self._quarantine = quarantine
+        self._bus = bus
+        self._health = health
+        self._provenance = provenance
+
+    async def refuse(self, refused: Refused, caller: Caller, mismatch: Mismatch | None = None) -> Answer:
+        """QUARANTINE, told only once the record is durable."""
+        event_id = refused.known.text("event_id") or None
+        try:
+            kept = await self._quarantine.keep(refused, format_instant(datetime.now(UTC)), caller.principal, mismatch)
+        except StoreError as error:
+            self._health.failed(STORE, str(error))
+            return retry(Reason.DEPENDENCY_UNAVAILABLE, event_id, "the store does not answer: send it again")
+        log.info("quarantined", reasons=refused.reasons, field=refused.detail.field, event_id=event_id, quarantine_id=kept.quarantine_id)
+        reached(Step.REFUSAL_KEPT)
+        if kept.pending is not None:
+            await self._publish(kept.pending)
+        return Answer(
+            Decision.QUARANTINE,
+            400,
+            event_id,
+            reason_codes=refused.reasons,
+            detail=refused.detail,
+            quarantine_id=kept.quarantine_id,
+        )
+
+    async def mismatch(self, candidate: Candidate, caller: Caller, correlation: Correlation, found: DifferentPayloadError) -> Answer:
+        """QUARANTINE of a changed payload, and its anomaly."""
+        first, envelope = found.row, candidate.envelope
+        advice = f"this event_id stands with payload hash {first.payload_hash.hex()}: send a changed fact under an id of its own"
+        detail = Detail("payload", candidate.payload_hash.hex(), advice)
+        refused = Refused((Reason.PAYLOAD_HASH_MISMATCH,), detail, candidate.known)
+        mismatch = Mismatch(
+            platform_run_id=candidate.identity.platform_run_id,
+            event_class=candidate.identity.event_class.value,
+            event_id=candidate.identity.event_id,
+            first_payload_hash=first.payload_hash.hex(),
+            other_payload_hash=candidate.payload_hash.hex(),
+            first_state=first.state.value,
+            first_ref=first.origin.ref() if first.origin else None,
+            quarantine_id=id_of(refused),
+            ts_utc=envelope.ts_utc,
+            seen_at_utc=format_instant(datetime.now(UTC)),
+            manifest_fingerprint=envelope.manifest_fingerprint,
+            parameter_hash=envelope.parameter_hash,
+            seed=envelope.seed,
+            scenario_id=envelope.scenario_id,
+            correlation=correlation,
+            provenance=self._provenance,
+        )
+        return await self.refuse(refused, caller, mismatch)
+
+    async def sweep(self) -> None:
+        """Publishes the anomalies that an earlier life of an edge left behind. Raises what stands in the way."""
+        async for mismatch in self._quarantine.pending():
+            await self._announce(mismatch)
+
+    async def _publish(self, mismatch: Mismatch) -> None:
+        """Puts the anomaly on the bus and notes it. What fails here is made up for by the next copy, or by the watch."""
+        try:
+            await self._announce(mismatch)
+        except (BusError, PublishUnknownError) as error:
+            self._health.failed(BUS, str(error))
+        except StoreError as error:
+            self._health.failed(STORE, str(error))
+
+    async def _announce(self, mismatch: Mismatch) -> None:
+        await self._bus.ensure()
+        await self._bus.publish(anomaly_record(mismatch))
+        reached(Step.ANOMALY_SENT)
+        await self._quarantine.mark_published(mismatch.quarantine_id)
+        reached(Step.ANOMALY_NOTED)
