@@ -158,7 +158,9 @@ def read_correlation(headers: Iterable[tuple[str, bytes]]) -> tuple[Correlation 
     run, scenario, phase, lane = lawful
     tracestate = found.get(TRACESTATE)
     return (
-        Correlation(traceparent.decode(), tracestate.decode("latin-1") if tracestate else "", run, scenario, phase, event_id.decode(), lane),
+        Correlation(
+            traceparent.decode(), tracestate.decode("latin-1") if tracestate else "", run, scenario, phase, event_id.decode(), lane
+        ),
         (),
     )
 
@@ -170,7 +172,7 @@ def _read_slowly(found: Mapping[str, bytes]) -> tuple[Correlation | None, tuple[
     return (
         Correlation(
             traceparent=found[TRACEPARENT].decode(),
-            tracestate=found.get(TRACESTATE, b"").decode("latin-1"),
+            tracestate=(found.get(TRACESTATE) or b"").decode("latin-1"),
             platform_run_id=found[PLATFORM_RUN_ID].decode(),
             scenario_run_id=found[SCENARIO_RUN_ID].decode(),
             phase_id=found[PHASE_ID].decode(),

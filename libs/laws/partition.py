@@ -14,9 +14,9 @@ _MIX: Final = 0x5BD1E995
 _MASK: Final = 0xFFFFFFFF  # Java's int arithmetic wraps at 32 bits; Python's does not
 _POSITIVE: Final = 0x7FFFFFFF  # Utils.toPositive clears the sign; abs() would differ for every negative hash
 
-_KEYS: Final = 8192
+_KEYS: Final = 32768
 """Keys whose partition is remembered: the copies of one event and the events of one flow follow each other closely, and the
-hash costs some microseconds. Bounded, about 2 MB."""
+hash costs some microseconds. Bounded, about 8 MB."""
 
 
 def murmur2(data: bytes) -> int:

@@ -55,7 +55,7 @@ _NOWHERE: Place = (None, None, None)
 
 @lru_cache(maxsize=1024)
 def uuid_of(text: str) -> UUID:
-    """A topic id as the store takes it: asyncpg's own type, which goes on the wire without a detour. The same few are used for every row."""
+    """A topic id as the store takes it: asyncpg's own type goes on the wire without a detour. The same few are used for every row."""
     return UUID(text)
 
 

@@ -13,7 +13,6 @@ from laws.topics import Topic
 from spine.bus import BusError, TopicIdentity
 from spine.inputs import Source
 
-
 # A header without a value comes as None.
 _value_of = itemgetter(1)
 

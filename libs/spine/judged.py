@@ -8,6 +8,7 @@ from laws.verdicts import Verdict
 from spine.certificates import input_line
 from spine.inputs import Input, Place, Poison
 
+
 class Judged:
     """An input under judgement."""
 

@@ -38,6 +38,11 @@ _FETCH_WAIT_MS = 250
 _FETCH_FAILURES = 10
 _FIRST_BATCH = 200
 _SMALLEST_BATCH = 20
+# After a batch that took all there was, a lane rests three times as long as its transaction took, so that the next one is worth its round
+# trips: without a rest it would begin again for every few records, and eight services on two cores would do nothing else. Where a batch
+# waits, there is no rest; and never one longer than this, which is what a record may lose by it.
+_REST = 3.0
+_LONGEST_REST = 0.1
 _TIMERS_AT_ONCE = 500
 _ANSWERS_AT_ONCE = 500
 _ADVISORY_COMMIT_EVERY = 1.0
@@ -77,6 +82,9 @@ class LaneWorker:
         self.tasks = TaskRunner(runtime.pool, claim, tasks, runtime.task_slots, self._settled)
         self._breaker = Breaker(settings.breaker_consecutive, settings.breaker_ratio, settings.breaker_window)
         self._batches: asyncio.Queue[Batch] = asyncio.Queue(maxsize=1)
+        self._hungry = asyncio.Event()
+        self._rest_until = 0.0
+        self._transaction_seconds = 0.0
         self._answers: list[tuple[str, Answer]] = []
         self._wake = asyncio.Event()
         self._draining = asyncio.Event()
@@ -215,11 +223,16 @@ class LaneWorker:
     # --- intake ---
 
     async def _read(self) -> None:
+        """Hand the applier a batch when it asks for one: what came in the meantime is in it."""
         intake = self._intake
         if intake is None:
             return
         failures = 0
+        self._hungry.set()
         while not self._draining.is_set():
+            await self._hungry.wait()
+            if (rest := self._rest_until - time.monotonic()) > 0:
+                await asyncio.sleep(rest)
             try:
                 fetched = await intake.fetch(self._batch_size, _FETCH_WAIT_MS)
             except TRANSIENT as error:
@@ -236,6 +249,7 @@ class LaneWorker:
             reached(Step.FETCHED)
             inputs = [self._decoder.record(source) for source in fetched.sources]
             reached(Step.DECODED)
+            self._hungry.clear()
             await self._batches.put(Batch(inputs, fetched.ends))
             self._wake.set()
 
@@ -262,20 +276,21 @@ class LaneWorker:
         if self._batches.empty():
             return False
         batch = self._batches.get_nowait()
-        await self._patiently(self._check_identities, "check what the topics are")
-        started = time.perf_counter()
         try:
+            await self._patiently(self._check_identities, "check what the topics are")
             await self._apply_halving(batch.inputs, batch.ends)
         except ContinuityError as error:
             await self._stand_again(error)
             return True
+        finally:
+            self._hungry.set()
         self._discontinuities = 0
-        self._adapt(len(batch.inputs), time.perf_counter() - started)
+        self._adapt(len(batch.inputs), self._transaction_seconds)
         for item in batch.inputs:
             if item.source is not None:
                 self.next_offsets[item.source.topic] = item.source.offset + 1
-            if item.event is not None:
-                self.last_event_ts = item.event.ts_utc
+        if (last := batch.inputs[-1].event) is not None:
+            self.last_event_ts = last.ts_utc
         return True
 
     async def _stand_again(self, error: ContinuityError) -> None:
@@ -292,10 +307,12 @@ class LaneWorker:
     def _adapt(self, size: int, seconds: float) -> None:
         settings = self._rt.settings
         target = settings.batch_target_ms / 1000
+        full = size >= self._batch_size
         if seconds > target:
             self._batch_size = max(_SMALLEST_BATCH, int(self._batch_size * max(0.5, target / seconds)))
-        elif size >= self._batch_size:
+        elif full:
             self._batch_size = min(settings.batch_max, int(self._batch_size * 1.25) + 1)
+        self._rest_until = 0.0 if full else time.monotonic() + min(_LONGEST_REST, seconds * _REST)
 
     async def _apply_halving(self, inputs: Sequence[Input], ends: dict[str, int]) -> None:
         """Apply; a batch that the store refuses is halved down to the one input whose fault it is, which is parked."""
@@ -357,8 +374,12 @@ class LaneWorker:
         carried = self.publisher.acknowledged_seq
 
         async def attempt() -> Applied | None:
-            async with self._rt.pool.acquire() as connection:
-                return await self._rt.law.apply(connection, self.spec, self._fence, inputs, acknowledged_seq=carried, ends=ends)
+            # A few at a time: six at once would each hold their locks for the time of all six.
+            async with self._rt.transaction_slots, self._rt.pool.acquire() as connection:
+                begun = time.perf_counter()
+                applied = await self._rt.law.apply(connection, self.spec, self._fence, inputs, acknowledged_seq=carried, ends=ends)
+                self._transaction_seconds = time.perf_counter() - begun
+                return applied
 
         started = time.perf_counter()
         try:

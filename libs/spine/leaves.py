@@ -62,6 +62,7 @@ class LeafShape:
 
     def __init__(self, table: str, columns: Sequence[str], key: Iterable[str]) -> None:
         self.table = table
+        self.columns = tuple(columns)
         at = {name: i for i, name in enumerate(columns)}
         self._key = _picker([at[name] for name in sorted(key)])
         self._values = _picker([at[name] for name in certified(table, columns)])

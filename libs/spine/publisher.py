@@ -105,7 +105,7 @@ class Publisher:
         reached(Step.PUBLISHED)
         return True
 
-    async def _send(self, rows: Iterable[Mapping[str, Any]]) -> "list[asyncio.Future[Any]]":
+    async def _send(self, rows: Iterable[asyncpg.Record | Mapping[str, Any]]) -> "list[asyncio.Future[Any]]":
         """Hand rows to the producer in whole batches, in order within each partition: a future a batch, not one a record."""
         acknowledgements: list[asyncio.Future[Any]] = []
         batches: dict[tuple[str, int], BatchBuilder] = {}

@@ -35,5 +35,6 @@ class Runtime:
     ownership: Ownership
     telemetry: Telemetry
     task_slots: asyncio.Semaphore
+    transaction_slots: asyncio.Semaphore
     warnings: dict[str, str] = field(default_factory=dict)
     """Why the worker is not ready, by source."""

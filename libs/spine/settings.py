@@ -87,9 +87,12 @@ class Settings(BaseSettings):
     phase_id: Label = "P6"
     otlp_file: str = ""
     faults: str = ""
-    # 500 is the knee of rows per transaction (runtime.md, What was measured); the target keeps a batch well below the lock timeout.
-    batch_max: int = Field(default=2000, ge=1, le=10000)
-    batch_target_ms: float = 60.0
+    # Beyond some hundred rows a transaction gains little (docs/performance.md). The target is a third of the lock timeout: a command that
+    # waits for its lane waits less than it may. Much less, and a busy machine makes batches small, which makes it busier.
+    batch_max: int = Field(default=1000, ge=1, le=10000)
+    batch_target_ms: float = 300.0
+    # One computes while another waits for the store; more would only hold locks longer.
+    transaction_concurrency: int = Field(default=3, ge=1, le=64)
     pool_size: int = Field(default=8, ge=2, le=64)
     task_concurrency: int = Field(default=64, ge=1, le=1024)
     breaker_consecutive: int = Field(default=25, ge=1)

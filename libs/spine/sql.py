@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Any
 
-from spine.tables import STAMP_COLUMNS, STAMP_TYPES, Mode, Table, quote
+from spine.tables import STAMP_COLUMNS, Mode, Table, quote
 
 # FOR UPDATE and not a plain read: while a COMMIT is in flight a plain read still shows the old position (runtime.md, finding 11).
 LOCK_LANE = """
@@ -15,48 +15,37 @@ HELD_KEYS = "SELECT DISTINCT key FROM parked WHERE lane = $1 AND released_seq IS
 
 RUNS = "SELECT run_no, platform_run_id FROM run WHERE platform_run_id = ANY($1::text[])"
 
-# Sorted by key: two batches that insert in different orders deadlock (finding 5). Answers for those that are not new only, which is
-# none in nearly every batch. A row that is neither fresh nor visible was committed by another transaction after this statement's
-# snapshot: the second look settles it (finding 4).
+# Sorted by key: two batches that insert in different orders deadlock (finding 5). Answers with the identities that are fresh; the others
+# are looked up by a statement of their own, which is rare: joined into this one, the planner compares every row with every row.
+# What a batch has in common (run, class, topic, partition) goes once, as short arrays that rows point into: asyncpg looks at every element
+# of an array.
 DEDUPE = """
-WITH given AS (
-    SELECT g.*, r.state
-    FROM unnest($1::int[], $2::int[], $3::smallint[], $4::bytea[], $5::bytea[], $6::uuid[], $7::int[], $8::bigint[])
-        AS g(ord, run_no, class_no, event_id, payload_hash, topic_id, partition, "offset")
-    JOIN run r ON r.run_no = g.run_no
-), fresh AS (
-    INSERT INTO inbox (run_no, class_no, event_id, payload_hash, lane, lane_seq, epoch, topic_id, partition, "offset")
-    SELECT run_no, class_no, event_id, payload_hash, $9, $10, $11, topic_id, partition, "offset"
-    FROM given WHERE state = 'OPEN'
-    ORDER BY run_no, class_no, event_id
-    ON CONFLICT (run_no, class_no, event_id) DO NOTHING
-    RETURNING run_no, class_no, event_id
-), known AS (
-    SELECT g.* FROM given g
-    WHERE NOT EXISTS (SELECT FROM fresh f WHERE (f.run_no, f.class_no, f.event_id) = (g.run_no, g.class_no, g.event_id))
-)
-SELECT g.ord, g.state,
-       i.payload_hash AS first_hash, i.topic_id AS first_topic_id, i.partition AS first_partition, i."offset" AS first_offset
-FROM known g
-LEFT JOIN inbox i ON (i.run_no, i.class_no, i.event_id) = (g.run_no, g.class_no, g.event_id)
+INSERT INTO inbox (run_no, class_no, event_id, payload_hash, lane, lane_seq, epoch, topic_id, partition, "offset")
+SELECT r.run_no, g.class_no, g.event_id, g.payload_hash, $9, $10, $11, g.topic_id, g.partition, g."offset"
+FROM (
+    SELECT ($1::int[])[s.at] AS run_no, ($2::smallint[])[s.at] AS class_no, ($3::uuid[])[s.at] AS topic_id, ($4::int[])[s.at] AS partition,
+           s.event_id, s.payload_hash, s."offset"
+    FROM unnest($5::smallint[], $6::bytea[], $7::bytea[], $8::bigint[]) AS s(at, event_id, payload_hash, "offset")
+) AS g
+JOIN run r ON r.run_no = g.run_no AND r.state = 'OPEN'
+ORDER BY r.run_no, g.class_no, g.event_id
+ON CONFLICT (run_no, class_no, event_id) DO NOTHING
+RETURNING run_no, class_no, event_id
 """
 
-SECOND_LOOK = """
-SELECT g.ord, i.payload_hash AS first_hash, i.topic_id AS first_topic_id, i.partition AS first_partition, i."offset" AS first_offset
+# The first sight of identities that were not fresh. A statement of its own, so that it sees what another transaction committed after the
+# insert's snapshot (finding 4).
+FIRST_SIGHT = """
+SELECT g.ord, r.state,
+       i.payload_hash AS first_hash, i.topic_id AS first_topic_id, i.partition AS first_partition, i."offset" AS first_offset
 FROM unnest($1::int[], $2::int[], $3::smallint[], $4::bytea[]) AS g(ord, run_no, class_no, event_id)
-JOIN inbox i ON (i.run_no, i.class_no, i.event_id) = (g.run_no, g.class_no, g.event_id)
+JOIN run r ON r.run_no = g.run_no
+LEFT JOIN inbox i ON (i.run_no, i.class_no, i.event_id) = (g.run_no, g.class_no, g.event_id)
 """
 
 REPLIES = """
 SELECT r.class_no, r.event_id, r.status, r.body FROM unnest($1::int[], $2::smallint[], $3::bytea[]) AS g(run_no, class_no, event_id)
 JOIN reply r ON (r.run_no, r.class_no, r.event_id) = (g.run_no, g.class_no, g.event_id)
-"""
-
-INSERT_OUTBOX = """
-INSERT INTO outbox (lane, lane_seq, epoch, provenance_id, i, topic, partition, key, headers, value, event_id, payload_hash,
-                    source_topic_id, source_partition, source_offset)
-SELECT $1, $2, $3, $4, g.* FROM unnest($5::int[], $6::text[], $7::int[], $8::bytea[], $9::bytea[], $10::bytea[], $11::bytea[],
-                                       $12::bytea[], $13::uuid[], $14::int[], $15::bigint[]) AS g
 """
 
 INSERT_ANOMALIES = """
@@ -66,29 +55,6 @@ SELECT $1, $2, $3, $4, g.* FROM unnest($5::int[], $6::smallint[], $7::bytea[], $
                                        $11::uuid[], $12::int[], $13::bigint[], $14::uuid[], $15::int[], $16::bigint[]) AS g
 ON CONFLICT (run_no, class_no, event_id, other_hash) DO NOTHING
 RETURNING run_no, class_no, event_id, other_hash
-"""
-
-INSERT_PARKED = """
-INSERT INTO parked (lane, lane_seq, epoch, provenance_id, i, key, reason, detail, holds_key, identified, inlet, name, source,
-                    platform_run_id, class_no, event_id, topic_id, partition, "offset")
-SELECT $1, $2, $3, $4, g.* FROM unnest($5::int[], $6::bytea[], $7::text[], $8::text[], $9::boolean[], $10::boolean[], $11::text[],
-                                       $12::text[], $13::bytea[], $14::text[], $15::smallint[], $16::bytea[], $17::uuid[],
-                                       $18::int[], $19::bigint[]) AS g
-"""
-
-INSERT_INPUTS = """
-INSERT INTO input (lane, lane_seq, epoch, i, inlet, name, ref, body)
-SELECT $1, $2, $3, g.* FROM unnest($4::int[], $5::text[], $6::text[], $7::text[], $8::bytea[]) AS g
-"""
-
-INSERT_REPLIES = """
-INSERT INTO reply (lane, lane_seq, epoch, run_no, class_no, event_id, status, body)
-SELECT $1, $2, $3, g.* FROM unnest($4::int[], $5::smallint[], $6::bytea[], $7::int[], $8::bytea[]) AS g
-"""
-
-INSERT_READ_SETS = """
-INSERT INTO read_set (lane, lane_seq, epoch, i, snapshot_hash, body)
-SELECT $1, $2, $3, g.* FROM unnest($4::int[], $5::bytea[], $6::bytea[]) AS g
 """
 
 INSERT_PENDING = """
@@ -171,15 +137,22 @@ def read_rows(table: Table[Any]) -> str:
 
 @lru_cache(maxsize=256)
 def write_rows(table: Table[Any]) -> str:
-    """Insert rows of a table; a STATE or SHARED row replaces the one of its key. Arguments: columns, then stamps, as arrays."""
+    """Insert rows of a STATE or SHARED table; a row replaces the one of its key.
+
+    Arguments: lane, lane_seq, epoch and provenance of all of them; topic ids and partitions, which rows point into; where each row points
+    and its offset, as arrays; the table's columns as arrays; trace ids.
+    """
     names = [column.name for column in table.columns]
-    types = [column.pg_type for column in table.columns] + list(STAMP_TYPES)
     columns = ", ".join(quote(name) for name in (*names, *STAMP_COLUMNS))
-    arrays = ", ".join(f"${i}::{pg_type}[]" for i, pg_type in enumerate(types, 1))
-    insert = f"INSERT INTO {quote(table.name)} ({columns}) SELECT * FROM unnest({arrays})"
-    if table.mode is Mode.APPEND:
-        return insert
+    arrays = ", ".join(f"${i}::{column.pg_type}[]" for i, column in enumerate(table.columns, 9))
+    values = ", ".join(f"s.v{i}" for i in range(len(names)))
     target = ", ".join(quote(name) for name in (*table.key, *(("lane",) if table.mode is Mode.SHARED else ())))
     kept = set(table.key) | ({"lane"} if table.mode is Mode.SHARED else set())
     updates = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in (*names, *STAMP_COLUMNS) if name not in kept)
-    return f"{insert} ON CONFLICT ({target}) DO UPDATE SET {updates}, recorded_at = now()"
+    return (
+        f"INSERT INTO {quote(table.name)} ({columns}) "
+        f'SELECT {values}, $1::int, $2::bigint, $3::bigint, ($5::uuid[])[s.at], ($6::int[])[s.at], s."offset", $4::int, s.trace_id '
+        f"FROM unnest({arrays}, $7::smallint[], $8::bigint[], ${9 + len(names)}::bytea[]) "
+        f'AS s({", ".join(f"v{i}" for i in range(len(names)))}, at, "offset", trace_id) '
+        f"ON CONFLICT ({target}) DO UPDATE SET {updates}, recorded_at = now()"
+    )

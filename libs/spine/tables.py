@@ -18,7 +18,6 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 # Where a row comes from: lane and place in its order, the owner's epoch, the record (if it was one), the provenance (runtime.md, Rules).
 STAMP_COLUMNS = ("lane", "lane_seq", "epoch", "topic_id", "partition", "offset", "provenance_id", "trace_id")
-STAMP_TYPES = ("int", "bigint", "bigint", "uuid", "int", "bigint", "int", "bytea")
 STAMP_DDL = """
     lane int NOT NULL,
     lane_seq bigint NOT NULL,
@@ -26,7 +25,7 @@ STAMP_DDL = """
     topic_id uuid,
     partition int,
     "offset" bigint,
-    provenance_id int NOT NULL REFERENCES provenance,
+    provenance_id int NOT NULL,
     trace_id bytea NOT NULL,
     recorded_at timestamptz NOT NULL DEFAULT now()
 """

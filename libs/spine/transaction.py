@@ -38,7 +38,7 @@ from spine.service import Anomaly, Append, Call, Cause, Effect, Emit, Put, Read,
 from spine.steps import Step, reached
 from spine.tables import Table
 from spine.turn import IllegalEffectError, Turn, Versioned, wait_ref
-from spine.writes import Writes
+from spine.writes import Writes, shared_parts
 
 # SQLSTATE classes that are about the data of an effect: 22 data exception, 23 integrity constraint violation.
 _DATA_FAULTS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
@@ -234,44 +234,42 @@ class _Apply:
                 self._stored_replies[id(judged.item)] = found
 
     async def _dedupe(self, asked: list[tuple[int, Judged]]) -> None:
-        """Take every identity in that is not there yet, in one statement; those that it answers for are not new."""
+        at, shared = shared_parts((judged.run_no, judged.class_no, *judged.item.place[:2]) for _, judged in asked)
         rows = await self._connection.fetch(
             sql.DEDUPE,
-            [i for i, _ in asked],
-            [judged.run_no for _, judged in asked],
-            [judged.class_no for _, judged in asked],
+            *shared(4),
+            at,
             [judged.event_id for _, judged in asked],
             [judged.payload_hash for _, judged in asked],
-            *map(list, zip(*(judged.item.place for _, judged in asked), strict=True)),
+            [judged.item.place[2] for _, judged in asked],
             self._spec.lane,
             self.lane_seq,
             self._writes.epoch,
         )
-        unseen: list[int] = []
+        if len(rows) == len(asked):
+            return
+        fresh = set(map(tuple, rows))
+        known = [(i, judged) for i, judged in asked if (judged.run_no, judged.class_no, judged.event_id) not in fresh]
+        for _, judged in known:
+            # Neither new nor, by that statement's snapshot, known for certain: it may have been committed meanwhile.
+            judged.verdict = Verdict.LOOK_AGAIN
+        await self._look_again(known)
+
+    async def _look_again(self, known: list[tuple[int, Judged]]) -> None:
+        rows = await self._connection.fetch(
+            sql.FIRST_SIGHT,
+            [i for i, _ in known],
+            [judged.run_no for _, judged in known],
+            [judged.class_no for _, judged in known],
+            [judged.event_id for _, judged in known],
+        )
         for row in rows:
             judged = self._judged[row["ord"]]
             if row["state"] != "OPEN":
                 judged.park(Reason.CLOSED_RUN, f"platform_run_id={judged.identity.platform_run_id} is closed", holds_key=False)
-            elif row["first_hash"] is None:
-                judged.verdict = Verdict.LOOK_AGAIN
-                unseen.append(row["ord"])
-            else:
+            elif row["first_hash"] is not None:
                 judged.compare(row)
-        if unseen:
-            await self._look_again(unseen)
-
-    async def _look_again(self, unseen: list[int]) -> None:
-        again = [self._judged[i] for i in unseen]
-        rows = await self._connection.fetch(
-            sql.SECOND_LOOK,
-            unseen,
-            [judged.run_no for judged in again],
-            [judged.class_no for judged in again],
-            [judged.event_id for judged in again],
-        )
-        for row in rows:
-            self._judged[row["ord"]].compare(row)
-        if left := [judged.identity for judged in again if judged.verdict is Verdict.LOOK_AGAIN]:
+        if left := [judged.identity for _, judged in known if judged.verdict is Verdict.LOOK_AGAIN]:
             # A conflicting row that a second snapshot still can't see does not exist: retry the batch rather than guess.
             raise asyncpg.SerializationError(f"identities {left} conflict with rows that cannot be seen; apply the batch again")
 

@@ -361,6 +361,7 @@ async def build_runtime(service: Service, settings: Settings) -> Runtime:
         ownership=Ownership(pool, worker_id, address, f"fp_{service.name}", settings.timeouts.lease),
         telemetry=Telemetry(settings, service.name, worker_id),
         task_slots=asyncio.Semaphore(settings.task_concurrency),
+        transaction_slots=asyncio.Semaphore(settings.transaction_concurrency),
     )
 
 

@@ -9,12 +9,30 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaProducer
 
 
-class _Sent(NamedTuple):
-    topic: str
+class _Record(NamedTuple):
     value: bytes
     key: bytes
-    partition: int
     headers: list[tuple[str, bytes]]
+
+
+class _Batch:
+    """Full with one record, so that the script has each record under its control."""
+
+    def __init__(self) -> None:
+        self.record: _Record | None = None
+
+    def append(self, *, timestamp: None, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> _Record | None:
+        """The record that was taken; None where there is no more room."""
+        if self.record is not None:
+            return None
+        self.record = _Record(value, key, headers)
+        return self.record
+
+
+class _Sent(NamedTuple):
+    topic: str
+    partition: int
+    record: _Record
     acknowledged: asyncio.Future[None]
 
 
@@ -25,10 +43,15 @@ class Network:
         self._broker = broker
         self.waiting: deque[_Sent] = deque()
 
-    async def send(self, topic: str, value: bytes, *, key: bytes, partition: int, headers: list[tuple[str, bytes]]) -> asyncio.Future[None]:
+    def create_batch(self) -> _Batch:
+        """What `spine.publisher` fills."""
+        return _Batch()
+
+    async def send_batch(self, batch: _Batch, topic: str, *, partition: int) -> asyncio.Future[None]:
         """What `spine.publisher` asks of a producer."""
+        assert batch.record is not None
         acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.waiting.append(_Sent(topic, value, key, partition, headers, acknowledged))
+        self.waiting.append(_Sent(topic, partition, batch.record, acknowledged))
         return acknowledged
 
     async def stop(self) -> None:
@@ -37,7 +60,8 @@ class Network:
     async def append(self, loop: asyncio.AbstractEventLoop) -> None:
         """The broker takes the next record, and tells the worker that lives on `loop`."""
         sent = self.waiting.popleft()
-        await self._broker.send_and_wait(sent.topic, sent.value, key=sent.key, partition=sent.partition, headers=sent.headers)
+        value, key, headers = sent.record
+        await self._broker.send_and_wait(sent.topic, value, key=key, partition=sent.partition, headers=headers)
         loop.call_soon_threadsafe(_acknowledge, sent.acknowledged)
 
     @property

@@ -145,6 +145,7 @@ async def surface_of(engines: EngineSet, build: Any) -> AsyncIterator[Surface]:
         scheduled={group.name: Scheduled(group, decoders[group.name]) for group in service.groups},
         ownership=Ownership(pool, "test", "", f"fp_{service.name}", settings.timeouts.lease),
         telemetry=telemetry,
+        transaction_slots=asyncio.Semaphore(1),
         task_slots=asyncio.Semaphore(1),
     )
     async with site.store(service.name) as operator:

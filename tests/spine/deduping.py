@@ -9,17 +9,17 @@ from spine import sql
 
 
 async def dedupe(connection: asyncpg.Connection[asyncpg.Record], names: list[str], payload_hash: bytes, lane: int) -> list[asyncpg.Record]:
-    """The spine's own statement for a batch of those events: a row for each that is not new."""
+    """The spine's own statement for a batch of those events: a row for each that is new."""
     count = len(names)
     return await connection.fetch(
         sql.DEDUPE,
-        list(range(count)),
-        [1] * count,
+        [1],
+        [1],
+        [None],
+        [None],
         [1] * count,
         [pack_event_id(name) for name in names],
         [payload_hash] * count,
-        [None] * count,
-        [None] * count,
         [None] * count,
         lane,
         1,

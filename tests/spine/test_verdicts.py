@@ -5,12 +5,12 @@ import json
 
 import pytest
 
+from deduping import dedupe
 from laws.envelope import decode_envelope
 from laws.identity import pack_event_id
 from laws.topics import AUDIT
 from ledger.service import POSTED
 from rig import Rig, entry
-from spine import sql
 
 SEVEN = {"account": "a", "amount": 7}
 
@@ -86,25 +86,10 @@ async def test_the_second_look_settles_what_another_transaction_commits_meanwhil
 
 async def test_batches_with_the_same_identities_in_other_orders_never_deadlock(rig: Rig) -> None:
     """Sorted inserts wait for each other; unsorted ones deadlock in most rounds."""
-    topic = "00000000-0000-0000-0000-000000000000"
 
     async def insert(names: list[str], lane: int) -> None:
         async with rig.site.store("ledger") as store, store.transaction():
-            count = len(names)
-            await store.fetch(
-                sql.DEDUPE,
-                list(range(count)),
-                [1] * count,
-                [1] * count,
-                [pack_event_id(name) for name in names],
-                [b"x" * 32] * count,
-                [topic] * count,
-                [0] * count,
-                list(range(count)),
-                lane,
-                1,
-                1,
-            )
+            await dedupe(store, names, b"x" * 32, lane)
 
     for round_number in range(12):
         names = [f"r{round_number}-{i:04d}" for i in range(400)]
