@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from audit.chain import Cert, Lane, certificates, check_chain, lanes_of
 from audit.findings import Book, Report
+from audit.forgotten import Forgotten
 from audit.inputs import InputAudit
 from audit.outputs import Ends, check_outputs, ends_of
 from audit.rows import check_claims, check_epochs, check_rows, effect_tables
@@ -46,6 +47,7 @@ async def audit_snapshot(store: Db, target: Target, ends: Ends, section: Section
     """The same on an open connection whose transaction is the snapshot. `ends` as of before it (`ends_of`)."""
     book = Book()
     runs = {row["platform_run_id"]: row["run_no"] for row in await store.fetch("SELECT platform_run_id, run_no FROM run")}
+    dropped = frozenset(row["run_no"] for row in await store.fetch("SELECT run_no FROM run WHERE dropped_at IS NOT NULL"))
     tables = await effect_tables(store)
     first_sights: dict[tuple[str, int], int] = {}
     for lane in await lanes_of(store):
@@ -55,7 +57,7 @@ async def audit_snapshot(store: Db, target: Target, ends: Ends, section: Section
             continue
         book.figures["lanes"] += 1
         await check_chain(book, store, lane, chosen, whole=section is None or chosen[0].lane_seq == 1)
-        inputs = InputAudit(book, store, target, runs, lane.lane)
+        inputs = InputAudit(book, store, target, runs, lane.lane, Forgotten(dropped, whole=section is None))
         await inputs.run(window)
         first_sights |= inputs.first_sights
         if window:

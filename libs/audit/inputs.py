@@ -8,6 +8,7 @@ import msgspec
 
 from audit.chain import Cert
 from audit.findings import Book
+from audit.forgotten import Forgotten, Key
 from audit.streams import LaneStreams
 from audit.target import Target
 from audit.topic import Fact, LogGoneError, Read, fact_of
@@ -23,6 +24,9 @@ from spine.inputs import SOURCE_DECODER
 _PIECE = 10_000
 
 _PARKED_NOT_POISON = {Reason.RUN_UNKNOWN.value, Reason.CLOSED_RUN.value, Reason.BEHIND_PARKED_KEY.value}
+
+# Parked before dedupe: the identity did not go into the inbox.
+_NOT_REMEMBERED = {Reason.RUN_UNKNOWN.value, Reason.CLOSED_RUN.value}
 
 _INBOX = """
 SELECT g.run_no, g.class_no, g.event_id, i.payload_hash, i.lane, i.lane_seq, i.epoch, i.topic_id, i.partition, i."offset"
@@ -46,7 +50,6 @@ SELECT lane_seq, i, reason, inlet, source, event_id IS NOT NULL AS has_event, re
 FROM parked WHERE lane = $1 ORDER BY lane_seq, i
 """
 
-Key = tuple[int, int, bytes]
 Place = tuple[str, int, int]
 
 
@@ -89,13 +92,14 @@ class Taken:
 class InputAudit:
     """The inputs of one lane."""
 
-    def __init__(self, book: Book, store: Db, target: Target, runs: Mapping[str, int], lane: int) -> None:
+    def __init__(self, book: Book, store: Db, target: Target, runs: Mapping[str, int], lane: int, forgotten: Forgotten) -> None:
         self._book = book
         self._store = store
         self._target = target
         self._classes: dict[str, EventClass] = target.classes
         self._runs = runs
         self._lane = lane
+        self._forgotten = forgotten
         self._parked: dict[tuple[str, int, int], Parked] = {}
         self._parked_sources: dict[tuple[int, bytes], Parked] = {}
         self._ever_parked: dict[bytes, Parked] = {}
@@ -190,6 +194,10 @@ class InputAudit:
                 key = self._key(taken.fact.identity)
                 known = sights.get(key) if key is not None else None
                 self._compare(cert, taken, verdict, key, known, seen)
+                if key is not None and self._forgotten.covers(key):
+                    parked_now = self._parked_by(cert, taken)
+                    if parked_now is None or parked_now.reason not in _NOT_REMEMBERED:
+                        self._forgotten.remember(key, taken.fact.payload_hash)
                 if verdict is Verdict.MISMATCH and key is not None:
                     mismatches[(*key, taken.fact.payload_hash)] = (cert, taken)
                 parked = self._parked_by(cert, taken)
@@ -260,6 +268,8 @@ class InputAudit:
             return {Verdict.NEW, Verdict.DUPLICATE, Verdict.MISMATCH}
         if cert.inlet in ("timer", "answer"):
             return {Verdict.NEW}
+        if known is None and key is not None and self._forgotten.covers(key):
+            return self._forgotten.due(key, taken.fact.payload_hash)
         if known is None:
             # Neither in the inbox nor parked: it is lost.
             return {Verdict.PARKED, Verdict.POISON}

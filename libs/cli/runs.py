@@ -27,3 +27,26 @@ def close(run: str, service: Service, dsn: Dsn) -> None:
 
     asyncio.run(close_run(dsn, service, run))
     typer.echo(f"{run} is closed in {service}")
+
+
+@app.command()
+def drop(
+    run: str,
+    service: Service,
+    dsn: Dsn,
+    bootstrap: Annotated[str, typer.Option(envvar="FP_KAFKA_BOOTSTRAP", help="brokers, host:port with commas")],
+    prefix: Annotated[str, typer.Option(envvar="FP_TOPIC_PREFIX", help="of the topics' names")] = "",
+    wait: Annotated[float, typer.Option(min=0, help="seconds for every lane to read what stands on its topics now")] = 60.0,
+) -> None:
+    """Drop the identities of a closed run: its inbox partition. The registry keeps it, so that a late record of it is still CLOSED_RUN."""
+    from audit.offline import declared, offline_settings  # noqa: PLC0415
+    from spine.deadline import Deadline, DeadlineExceededError  # noqa: PLC0415
+    from spine.retention import NotDroppableError, drop_run  # noqa: PLC0415
+
+    declaration = declared(service, offline_settings())
+    try:
+        done = asyncio.run(drop_run(dsn, declaration, run, {"bootstrap_servers": bootstrap}, prefix, Deadline(wait)))
+    except (NotDroppableError, DeadlineExceededError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{run}: {done} in {service}")
