@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ingress.policy import DOORS
+from ingress.policy import DOORS, LEAK_PREFIXES
 from laws.canonical import canonical_json
 from laws.catalogue import EventType, Refusal, check_envelope
 from laws.contracts.world import LEAK_FIELDS
@@ -201,7 +201,7 @@ def _of_type(event_type: EventType, known: Known, envelope: Envelope, payload: A
         return _refused(known, Reason.EVENT_TYPE_NOT_ALLOWED, "event_type", event_type.name, advice)
     if known.payload is None:
         return _refused(known, Reason.SCHEMA_FAIL, "payload", None, "send a payload after the contract of the type")
-    if leaks := sorted(LEAK_FIELDS & payload.keys()):
+    if leaks := sorted(name for name in payload if name in LEAK_FIELDS or name.startswith(LEAK_PREFIXES)):
         advice = "truth and future-derived columns may not enter a live lane: strip them at the source"
         return _refused(known, Reason.SCHEMA_FAIL, f"payload.{leaks[0]}", payload[leaks[0]], advice)
     try:

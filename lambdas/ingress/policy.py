@@ -20,6 +20,9 @@ DOORS: dict[str, EventType] = {
 """Types that come in here: those of topics which the edge alone writes. All others have a writer of their own, whose truth a
 producer outside could otherwise forge."""
 
+LEAK_PREFIXES = ("s4_",)
+"""Truth products of the engine, which are read offline only (domain.md 0.5)."""
+
 TYPE_OF_CLASS: dict[str, EventType] = {event_type.event_class.value: event_type for event_type in DOORS.values()}
 """The type of a class: one to one for the types that come in here, so that a row needs to keep the class only."""
 
@@ -27,7 +30,10 @@ TYPE_OF_CLASS: dict[str, EventType] = {event_type.event_class.value: event_type 
 @cache
 def policy_digest() -> str:
     """Digest (hex64) over everything that decides on admission: one changed contract is another digest (domain.md 2.13)."""
-    return hex64("ig.schema_policy_digest.v1", {"leak_fields": sorted(LEAK_FIELDS), "types": [_entry(t) for t in DOORS.values()]})
+    return hex64(
+        "ig.schema_policy_digest.v1",
+        {"leak_fields": sorted(LEAK_FIELDS), "leak_prefixes": list(LEAK_PREFIXES), "types": [_entry(t) for t in DOORS.values()]},
+    )
 
 
 def _entry(event_type: EventType) -> dict[str, Any]:
