@@ -95,3 +95,25 @@ def growth(
     out.mkdir(parents=True, exist_ok=True)
     options = GrowthOptions(_numbers(rows), _numbers(partitions), _numbers(workers), size, rounds, out)
     asyncio.run(measure(options, typer.echo))
+
+
+@app.command()
+def handover(
+    rate: Annotated[float, typer.Option(min=1, help="events a second")] = 1000.0,
+    seconds: Annotated[float, typer.Option(min=10, help="of each scenario")] = 24.0,
+    workers: Annotated[int, typer.Option(min=1, max=6, help="before one joins, or after one is gone")] = 2,
+    scenarios: Annotated[str, typer.Option(help="of join, sigterm and sigkill, with commas between")] = "join,sigterm,sigkill",
+    group: Annotated[bool, typer.Option("--group/--no-group", help="the same law on a consumer group beside it")] = True,
+    rounds: Annotated[int, typer.Option(min=1, help="of each scenario")] = 1,
+    out: Annotated[Path, typer.Option(help="where handover.json goes")] = Path("runs/bench_handover"),
+) -> None:
+    """The longest delay of any event when a worker joins, is told to end, and is killed; with leases, and with a consumer group."""
+    from testkit.bench.handover import HandoverOptions, measure  # noqa: PLC0415
+
+    out.mkdir(parents=True, exist_ok=True)
+    options = HandoverOptions(
+        rate=rate, seconds=seconds, workers=workers, scenarios=tuple(scenarios.split(",")), group=group, rounds=rounds, out=out
+    )
+    found = asyncio.run(measure(options, typer.echo))
+    if not all(delays.met for delays in found if delays.owner == "lease"):
+        raise typer.Exit(1)
