@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from typing import Any
 
-import aiohttp
-
+from client.answers import Answer as EdgeAnswer
+from client.transport import Transport, credential
 from spine.deadline import Deadline
 from testkit.run.answers import Answers, Place, Sent
 from testkit.run.options import ARRAY, IN_FLIGHT
@@ -36,10 +34,9 @@ class Sender:
     """Sends bodies in stream order. A second delivery of an event waits until its original has its final answer."""
 
     def __init__(self, url: str, api_key: str, answers: Answers) -> None:
-        self._url = f"{url}/v1/ingest/push"
+        self._transport = Transport(url, IN_FLIGHT * 2)
         self._api_key = api_key
         self._answers = answers
-        self._session: aiohttp.ClientSession | None = None
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._open: set[Identity] = set()
         self._behind: dict[Identity, list[EdgeSend]] = {}
@@ -51,12 +48,11 @@ class Sender:
 
     async def start(self) -> None:
         """Open the connections."""
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=IN_FLIGHT * 2))
+        await self._transport.start()
 
     async def stop(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
+        await self._transport.stop()
 
     @property
     def unanswered(self) -> int:
@@ -127,42 +123,27 @@ class Sender:
         for step in freed:
             await self._take(step)
 
-    async def _post(self, steps: list[EdgeSend]) -> list[dict[str, Any]]:
-        if self._session is None:
-            raise RuntimeError("the sender is not started")
-        single = len(steps) == 1 and steps[0].kind not in IN_ARRAYS
-        body = steps[0].envelope if single else b"[" + b",".join(traced(step) for step in steps) + b"]"
-        headers = {"content-type": "application/json", **self._credential(steps[0])}
-        if single:
-            headers["traceparent"] = steps[0].traceparent
-        try:
-            async with self._session.post(self._url, data=body, headers=headers) as answer:
-                text = await answer.text()
-                status = answer.status
-        except aiohttp.ClientError:
-            # An answer that was lost says nothing: the same bodies are sent again.
-            return [{"status": 503} for _ in steps]
-        decoded = json.loads(text) if text else {}
-        if single or status != 200:
-            return [{**decoded, "status": status} for _ in steps]
-        return list(decoded["items"])
+    async def _post(self, steps: list[EdgeSend]) -> list[EdgeAnswer]:
+        headers = self._credential(steps[0])
+        if len(steps) == 1 and steps[0].kind not in IN_ARRAYS:
+            return [await self._transport.push_one(steps[0].envelope, headers | {"traceparent": steps[0].traceparent})]
+        return await self._transport.push([traced(step) for step in steps], headers)
 
     def _credential(self, step: EdgeSend) -> dict[str, str]:
         if step.credential is Credential.MISSING:
             return {}
-        return {"x-ig-api-key": self._api_key if step.credential is Credential.VALID else "wrong" * 8}
+        return credential(self._api_key if step.credential is Credential.VALID else "wrong" * 8)
 
-    def _sort(self, steps: list[EdgeSend], items: list[dict[str, Any]]) -> tuple[list[EdgeSend], list[EdgeSend]]:
+    def _sort(self, steps: list[EdgeSend], said: list[EdgeAnswer]) -> tuple[list[EdgeSend], list[EdgeSend]]:
         again: list[EdgeSend] = []
         freed: list[EdgeSend] = []
-        for step, item in zip(steps, items, strict=True):
-            status = int(item["status"])
-            if status in (429, 503) or status >= 500:
+        for step, item in zip(steps, said, strict=True):
+            if not item.is_final:
                 again.append(step)
                 continue
-            answer = _DECISIONS.get(item.get("decision", ""), Answer.REJECTED)
-            reasons = item.get("reason_codes") or [""]
-            self._answers.final(sent_of(step), answer, reasons[0], item.get("quarantine_id"), status)
+            answer = _DECISIONS.get(item.decision or "", Answer.REJECTED)
+            reason = item.reasons[0] if item.reasons else ""
+            self._answers.final(sent_of(step), answer, reason, item.body.get("quarantine_id"), item.status)
             place = _place(item)
             if answer is Answer.ADMITTED and step.identity is not None and place is not None:
                 self.places[step.identity] = place
@@ -183,8 +164,8 @@ def traced(step: EdgeSend) -> bytes:
     return b'{"traceparent":"' + step.traceparent.encode() + b'",' + step.envelope[1:]
 
 
-def _place(item: dict[str, Any]) -> Place | None:
-    receipt = item.get("receipt")
+def _place(item: EdgeAnswer) -> Place | None:
+    receipt = item.body.get("receipt")
     if receipt is None:
         return None
     ref = receipt["eb_ref"]
