@@ -52,10 +52,18 @@ def _differences(before: Cost, after: Cost) -> list[str]:
     for text in sorted(before.statements.keys() | after.statements.keys()):
         was, is_ = before.statements.get(text, 0), after.statements.get(text, 0)
         if was != is_:
-            found.append(f"{is_} executions, the baseline says {was}, of: {text}")
+            found.append(f"{is_} executions, the baseline says {was}, of: {_short(text)}")
     if abs(after.wal_bytes - before.wal_bytes) > WAL_TOLERANCE * before.wal_bytes:
         found.append(f"wal_bytes {after.wal_bytes:,}, the baseline says {before.wal_bytes:,} ({_share(before.wal_bytes, after.wal_bytes)})")
     return found
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} .."
+
+
+# A statement's beginning names its verb and its table.
+_SHOWN = 200
 
 
 def _share(was: int, is_: int) -> str:

@@ -134,7 +134,11 @@ async def open_bus(engines: EngineSet, prefix: str) -> AsyncIterator[Bus]:
         await admin.create_topics(
             [NewTopic(prefix + topic.name, topic.partitions, 1, topic_configs=_TOPIC_CONFIG) for topic in (PAYMENTS, POSTINGS, AUDIT)]
         )
-        yield Bus(engines, prefix, consumer)
+        bus = Bus(engines, prefix, consumer)
+        for topic in (PAYMENTS, POSTINGS, AUDIT):
+            # Asked until every partition has its leader: a producer that comes sooner is told to try again.
+            await bus.ends(topic)
+        yield bus
         await admin.delete_topics(topics)
     finally:
         await consumer.stop()
@@ -233,7 +237,7 @@ class Ground:
         return int(await self._store.fetchval(self._queries.applied))
 
     async def published(self) -> int:
-        """Records on the outputs' topic since it began."""
+        """Records on the outputs' topic since it began. A lane that changes hands may publish a record twice."""
         ends = await self.bus.ends(POSTINGS)
         return sum(ends.values()) - sum(self.starts.values())
 

@@ -15,7 +15,7 @@ from benchmarks.ground import Ground, Seen, open_bus, open_ground
 from benchmarks.machine import Meter, Spent
 from benchmarks.producer import Plan
 from benchmarks.roster import Contender
-from benchmarks.workload import PAYMENTS, Kind, Record, expected, stops_of
+from benchmarks.workload import PAYMENTS, Expected, Kind, Record, expected, stops_of
 from spine.deadline import Deadline
 from testkit.engines import EngineSet
 
@@ -39,7 +39,7 @@ class Latencies(msgspec.Struct, frozen=True):
     seconds: float
     followed: bool
     behind_events: int
-    """Outputs that were missing when the schedule ended."""
+    """Records that were not applied, or outputs that were missing, when the schedule ended."""
     shares_ms: dict[str, float]
     """Empty where it could not follow: the figures would only tell how long one waited."""
     curve_ms: list[float]
@@ -79,8 +79,8 @@ async def offer(
             await asyncio.sleep(max(0.0, begin + (len(made) - _FIRST) / rate - time.time()))
             spent = meter.spent()
             wanted = expected(made, stops)
-            behind = len(wanted.event_ids) - await ground.published()
-            followed = behind <= rate * _BEHIND and await _catches_up(ground, len(wanted.event_ids))
+            behind = max(len(wanted.event_ids) - await ground.published(), len(made) - await ground.applied(), 0)
+            followed = behind <= rate * _BEHIND and await _catches_up(ground, wanted)
             told = json.loads(await producer.stdout.readline() or b"{}") if followed else {}
         finally:
             if producer.returncode is None and not producer.stdout.at_eof():
@@ -92,7 +92,7 @@ async def offer(
             ground.kill()
         outputs = await bus.outputs(ground.starts) if followed else []
         wrong = await ground.wrong(wanted, outputs) if followed else []
-    waited = _waited(made, outputs, rate, begin) if followed else []
+    waited = _waited(made, outputs, rate, begin) if followed and not wrong else []
     events = rate * spent.seconds
     return Latencies(
         contender.name,
@@ -100,8 +100,8 @@ async def offer(
         seconds,
         followed,
         behind,
-        {name: _at(waited, share) for name, share in SHARES.items()} if followed else {},
-        [_at(waited, share / 100) for share in range(101)] + [_at(waited, 0.999)] if followed else [],
+        {name: _at(waited, share) for name, share in SHARES.items()} if waited else {},
+        [_at(waited, share / 100) for share in range(101)] + [_at(waited, 0.999)] if waited else [],
         {name: round(used / events * 1e6, 1) for name, used in spent.cpu_s.items()},
         spent,
         told.get("latest_ms", 0.0),
@@ -125,9 +125,9 @@ async def _until_published(ground: Ground, wanted: int, deadline: Deadline) -> N
         await asyncio.sleep(0.05)
 
 
-async def _catches_up(ground: Ground, wanted: int) -> bool:
+async def _catches_up(ground: Ground, wanted: Expected) -> bool:
     deadline = Deadline(_CATCH_UP)
-    while await ground.published() < wanted:
+    while await ground.applied() < wanted.records or await ground.published() < len(wanted.event_ids):
         ground.complain()
         if deadline.expired:
             return False

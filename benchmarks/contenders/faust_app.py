@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 
 import asyncpg
@@ -39,6 +40,8 @@ class Ledger:
         self._place = place
         self.published: dict[int, int] = {}
         self.stands: dict[int, int] = {}
+        self.in_hand = asyncio.Lock()
+        """Held around one event or batch."""
         self.store: Connection
 
     async def open(self) -> None:
@@ -48,7 +51,8 @@ class Ledger:
         self.stands = {row["partition"]: row["next_offset"] for row in rows}
 
     async def close(self) -> None:
-        """The last marks."""
+        """The last marks, once what is in hand is done. Nothing is taken in hand any more: faust cancels agents where they are."""
+        await self.in_hand.acquire()
         await self.store.execute(MARK, list(self.published), list(self.published.values()))
         await self.store.close()
 

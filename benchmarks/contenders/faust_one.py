@@ -25,11 +25,12 @@ async def post(stream: StreamT[bytes]) -> None:
         message = event.message
         if not ledger.wants(message.partition, message.offset):
             continue
-        judged = judge(message.partition, message.offset, message.key, message.value, message.headers)
-        made = await apply_one(ledger.store, judged, ledger.published.get(message.partition, 0))
-        ledger.stands[message.partition] = message.offset + 1
-        if made is not None:
-            await publish(made)
+        async with ledger.in_hand:
+            judged = judge(message.partition, message.offset, message.key, message.value, message.headers)
+            made = await apply_one(ledger.store, judged, ledger.published.get(message.partition, 0))
+            ledger.stands[message.partition] = message.offset + 1
+            if made is not None:
+                await publish(made)
 
 
 async def publish(made: Output) -> None:

@@ -35,10 +35,11 @@ async def post(stream: StreamT[bytes]) -> None:
             batch = [judge(message.partition, message.offset, message.key, message.value, message.headers) for message in messages]
             if not batch:
                 continue
-            ranges = ranges_of(batch)
-            outputs = await apply_batch(ledger.store, ranges, batch, ledger.published)
-            ledger.stands.update((partition, found.stop) for partition, found in ranges.items())
-            ledger.published.update(await publish(producer, place.postings, outputs))
+            async with ledger.in_hand:
+                ranges = ranges_of(batch)
+                outputs = await apply_batch(ledger.store, ranges, batch, ledger.published)
+                ledger.stands.update((partition, found.stop) for partition, found in ranges.items())
+                ledger.published.update(await publish(producer, place.postings, outputs))
     finally:
         await producer.stop()
 

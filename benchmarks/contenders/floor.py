@@ -33,20 +33,18 @@ class Floor:
         self._consumer = consumer
         self._producer = producer
         # One batch ahead of each stage: more would only wait, and make everything in it late.
-        self._read: asyncio.Queue[_Batch] = asyncio.Queue(1)
-        self._made: asyncio.Queue[list[Output]] = asyncio.Queue(1)
+        self._read: asyncio.Queue[_Batch | None] = asyncio.Queue(1)
+        self._made: asyncio.Queue[list[Output] | None] = asyncio.Queue(1)
         self._published: dict[int, int] = {}
 
-    async def run(self) -> None:
-        """Until cancelled."""
+    async def run(self, ended: asyncio.Event) -> None:
+        """Until told to end; then what is in hand is finished, stage by stage."""
         await self._start()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._read_all())
+            group.create_task(self._read_all(ended))
             group.create_task(self._apply_all())
             group.create_task(self._publish_all())
-
-    async def close(self) -> None:
-        """The last mark: no batch came that would have carried it along."""
+        # The last mark: no batch came that would have carried it along.
         await self._store.execute(MARK, list(self._published), list(self._published.values()))
 
     async def _start(self) -> None:
@@ -57,9 +55,9 @@ class Floor:
         for partition in mine:
             self._consumer.seek(TopicPartition(self._place.payments, partition), stands[partition])
 
-    async def _read_all(self) -> None:
+    async def _read_all(self, ended: asyncio.Event) -> None:
         stops = self._place.stops
-        while True:
+        while not ended.is_set():
             found = await self._consumer.getmany(timeout_ms=200, max_records=self._place.batch)
             ranges: dict[int, Range] = {}
             batch: list[Judged] = []
@@ -70,17 +68,18 @@ class Floor:
                     batch += [judge(record.partition, record.offset, record.key, record.value, record.headers) for record in wanted]
             if batch:
                 await self._read.put(_Batch(ranges, batch))
+        await self._read.put(None)
 
     async def _apply_all(self) -> None:
-        while True:
-            batch = await self._read.get()
+        while (batch := await self._read.get()) is not None:
             outputs = await apply_batch(self._store, batch.ranges, batch.judged, self._published)
             if outputs:
                 await self._made.put(outputs)
+        await self._made.put(None)
 
     async def _publish_all(self) -> None:
-        while True:
-            self._published.update(await publish(self._producer, self._place.postings, await self._made.get()))
+        while (outputs := await self._made.get()) is not None:
+            self._published.update(await publish(self._producer, self._place.postings, outputs))
 
 
 async def main() -> None:
@@ -92,16 +91,8 @@ async def main() -> None:
     producer = make_producer(place.bootstrap)
     await consumer.start()
     await producer.start()
-    floor = Floor(place, store, consumer, producer)
-    running = asyncio.create_task(floor.run())
-    ending = asyncio.create_task(ended.wait())
     try:
-        await asyncio.wait([running, ending], return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            running.result()
-        running.cancel()
-        await asyncio.wait([running])
-        await floor.close()
+        await Floor(place, store, consumer, producer).run(ended)
     finally:
         await consumer.stop()
         await producer.stop()

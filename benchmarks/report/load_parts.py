@@ -57,9 +57,9 @@ def sizes(results: Results) -> str:
     if not any(summary(results, name) or any(one.contender == name for one in found.values()) for name in names[1:]):
         return ""
     said = (
-        "The spine's batch grows while its transactions stay under a target of time and shrinks above it. Beside it the same "
-        "service, one worker, with a bound of 50, 500 and 5,000 and no target, in the same rounds. A batch never waits to fill: it is what the log holds "
-        "when the lane comes back, up to the bound. Latencies are p50 / p95 / p99 in milliseconds; behind: could not follow."
+        "The spine's batch grows while its transactions stay under a target of time and shrinks above it. Beside it the same service, "
+        "one worker, with a bound of 50, 500 and 5,000 and no target, in the same rounds. A batch never waits to fill: it is what the log "
+        "holds when the lane comes back, up to the bound. Latencies are p50 / p95 / p99 in milliseconds; behind: could not follow."
     )
     head = ["batches", "drain, events/s", "drain, CPU us", *(f"at {rate:,.0f}/s" for rate in rates)]
     return section("Adaptive batch size", note(said), table(head, rows))

@@ -27,13 +27,15 @@ def ratios(found: Sequence[tuple[str, float, float]]) -> str:
     figure, axis = plt.subplots(figsize=(10, 0.55 * len(found) + 0.9))
     for place, (_, value, goal) in enumerate(found):
         axis.barh(place, value, color=_OURS if not goal or value >= goal else _OTHERS, height=0.6)
-        axis.text(value * 1.04, place, f"{value:.2f}" if value < 10 else f"{value:.1f}", va="center")
+        text = (f"{value:.2f}" if value < 10 else f"{value:.1f}") + (f"  (goal {goal:g})" if goal else "")
+        # On white, since a goal's mark may stand behind it.
+        axis.text(value * 1.06, place, text, va="center", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
         if goal:
             axis.plot([goal, goal], [place - 0.42, place + 0.42], color=_GOAL, linewidth=2)
     axis.set_yticks(range(len(found)), [title for title, _, _ in found])
     axis.invert_yaxis()
     axis.set_xscale("log")
-    axis.set_xlim(left=0.1, right=max(40.0, *(2 * value for _, value, _ in found)))
+    axis.set_xlim(left=0.1, right=max(60.0, *(3 * value for _, value, _ in found)))
     axis.axvline(1, color="#1c2430", linewidth=0.8)
     axis.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_xlabel("times as fast (logarithmic); red: the goal")
