@@ -6,10 +6,10 @@ import sys
 import uvloop
 from pydantic import ValidationError
 
-from ingress.edge import Edge
 from ingress.http_adapter import Adapter
+from ingress.local import InProcess, Sandboxed, Served
 from ingress.logs import configure_logs
-from ingress.settings import EdgeSettings, load_settings
+from ingress.settings import EdgeSettings, Table, load_settings
 from ingress.tables import ensure_tables
 from spine.settings import PostureError, Rung
 
@@ -19,7 +19,10 @@ async def _serve(settings: EdgeSettings, arguments: argparse.Namespace) -> None:
         if settings.env is not Rung.LOCAL_PARITY:
             raise SystemExit(f"--ensure-tables: FP_ENV={settings.env}; only local_parity makes its own tables, Terraform makes the others")
         await ensure_tables(settings.dynamodb_url, settings.region, settings.idempotency_table, settings.quarantine_table)
-    await Adapter(Edge(settings), arguments.host, arguments.port).serve()
+    served: Served = InProcess(settings, arguments.reconcile_every)
+    if arguments.sandboxes:
+        served = Sandboxed(settings, arguments.sandboxes, arguments.reconcile_every)
+    await Adapter(served, settings, arguments.host, arguments.port).serve()
 
 
 def main() -> None:
@@ -27,6 +30,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m ingress", description="The ingress edge behind a local HTTP adapter.")
     parser.add_argument("--port", type=int, required=True, help="0 takes a free one; the line on stdout says which")
     parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument(
+        "--sandboxes", type=int, default=0, help="run the handler under Lambda's runtime client in so many; 0: in this process"
+    )
+    parser.add_argument("--reconcile-every", type=float, default=60.0, help="seconds between two rounds of the reconciler")
     parser.add_argument("--ensure-tables", action="store_true", help="make the two tables if they are missing (local_parity only)")
     arguments = parser.parse_args()
     configure_logs()
@@ -35,6 +42,9 @@ def main() -> None:
     except (PostureError, ValidationError) as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
+    if arguments.sandboxes and settings.table is Table.MEMORY:
+        sys.stderr.write("FP_IG_TABLE=memory: rows in the memory of several sandboxes are several truths; use --sandboxes 0\n")
+        raise SystemExit(2)
     uvloop.run(_serve(settings, arguments))
 
 

@@ -11,17 +11,20 @@ from typing import Any
 
 from aiohttp import web
 
-from ingress.edge import HEALTH, PUSH, Edge
+from ingress.edge import HEALTH, PUSH
+from ingress.local import Served
+from ingress.settings import EdgeSettings
 
 # Longer than the idle timeout of a load balancer (60 s): else it would send into a connection that we just closed (lesson L10).
 _KEEPALIVE_S = 75.0
 
 
 class Adapter:
-    """Serves one edge on one port until it is told to end."""
+    """Serves what stands behind it on one port until it is told to end."""
 
-    def __init__(self, edge: Edge, host: str, port: int) -> None:
-        self._edge = edge
+    def __init__(self, served: Served, settings: EdgeSettings, host: str, port: int) -> None:
+        self._served = served
+        self._settings = settings
         self._host = host
         self._port = port
         self._ended = asyncio.Event()
@@ -33,9 +36,9 @@ class Adapter:
         """
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
-        runner = web.AppRunner(app, keepalive_timeout=_KEEPALIVE_S, access_log=None, shutdown_timeout=self._edge.settings.request_timeout_s)
+        runner = web.AppRunner(app, keepalive_timeout=_KEEPALIVE_S, access_log=None, shutdown_timeout=self._settings.request_timeout_s)
         await runner.setup()
-        await self._edge.start()
+        await self._served.start()
         try:
             site = web.TCPSite(runner, self._host, self._port)
             await site.start()
@@ -48,11 +51,11 @@ class Adapter:
             await self._ended.wait()
         finally:
             await runner.cleanup()
-            await self._edge.stop()
+            await self._served.stop()
 
     async def _handle(self, request: web.Request) -> web.Response:
-        body = await _read(request, self._edge.settings.max_body_bytes)
-        answer = await self._edge.handle(_event(request, body))
+        body = await _read(request, self._settings.max_body_bytes)
+        answer = await self._served.handle(_event(request, body))
         return web.Response(status=answer["statusCode"], headers=answer["headers"], body=answer["body"].encode())
 
 

@@ -18,12 +18,16 @@ class MemoryTable:
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._rows: dict[str, AdmissionRow] = {}
+        self._open: set[str] = set()
+        """Keys of rows that are not admitted: a sweep looks at them alone, not at the millions that are."""
         self._now = now
 
     async def claim(self, rows: Sequence[AdmissionRow]) -> list[AdmissionRow | StoreError]:
         """As AdmissionTable says."""
         self._expire()
-        return [self._rows.setdefault(row.dedupe_key, row) for row in rows]
+        standing = [self._rows.setdefault(row.dedupe_key, row) for row in rows]
+        self._open.update(row.dedupe_key for row, stands in zip(rows, standing, strict=True) if stands is row)
+        return standing
 
     async def admit(self, settlements: Sequence[Settlement]) -> list[AdmissionRow | StoreError | None]:
         """As AdmissionTable says."""
@@ -68,7 +72,7 @@ class MemoryTable:
 
     async def unsettled(self, before_ms: int) -> AsyncIterator[AdmissionRow]:
         """As AdmissionTable says."""
-        for row in list(self._rows.values()):
+        for row in [self._rows[key] for key in self._open]:
             if row.state in UNSETTLED and row.lease_until_ms is not None and row.lease_until_ms < before_ms:
                 yield row
 
@@ -80,6 +84,7 @@ class MemoryTable:
         if self._held(settlement.row) is None:
             return None
         settled = self._rows[settlement.row.dedupe_key] = settlement.settled()
+        self._open.discard(settlement.row.dedupe_key)
         return settled
 
     def _held(self, row: AdmissionRow) -> AdmissionRow | None:
@@ -96,3 +101,4 @@ class MemoryTable:
             if self._rows[first].ttl_epoch > now:
                 return
             del self._rows[first]
+            self._open.discard(first)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli import bench, chaos, handovers, history, parked, runs, send, topics
+from cli import bench, chaos, edge, handovers, history, parked, runs, send, topics
 from testkit import engines
 from testkit.run.options import RunOptions
 
@@ -18,6 +18,7 @@ app.command("replay")(history.replay_command)
 app.add_typer(parked.app, name="parked", help="Parked keys of a service.")
 app.command()(handovers.handovers)
 app.command()(chaos.chaos)
+app.command()(edge.edge)
 app.command()(send.send)
 app.add_typer(bench.app, name="bench", help="Measurements of the whole spine.")
 

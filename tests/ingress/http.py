@@ -18,7 +18,8 @@ START_S = 30.0
 class EdgeProcess:
     """`python -m ingress` on a site."""
 
-    def __init__(self, site: Site, folder: Path, **environment: str) -> None:
+    def __init__(self, site: Site, folder: Path, *arguments: str, **environment: str) -> None:
+        self._arguments = arguments
         self._environment = {**os.environ, **site.environment(**environment)}
         self._log = folder / "edge.log"
         self._process: asyncio.subprocess.Process | None = None
@@ -39,7 +40,15 @@ class EdgeProcess:
     async def __aenter__(self) -> Self:
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "ingress", "--port", "0", env=self._environment, stdout=asyncio.subprocess.PIPE, stderr=log
+                sys.executable,
+                "-m",
+                "ingress",
+                "--port",
+                "0",
+                *self._arguments,
+                env=self._environment,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
             )
         assert self._process.stdout is not None
         async with asyncio.timeout(START_S):

@@ -29,6 +29,7 @@ _START_SECONDS = 90.0
 # A worker drains within 4 s, the edge answers what it has taken within its request timeout (30 s).
 _END_SECONDS = 40.0
 _API_KEY_BYTES = 24
+_SANDBOXES = "2"  # requests that the edge judges at once, each a process
 _ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -222,7 +223,9 @@ def _edge(platform: Platform, plan: PlatformPlan) -> Process:
         **_profile(platform.folder, "ingress"),
         **plan.edge,
     }
-    argv = [*module_argv("ingress", plan.runner), "--port", str(port), "--ensure-tables"]
+    # As in the cloud, under Lambda's runtime client; in one process where a profiler looks at it, or its rows are in its memory.
+    in_process = plan.runner is not None or environment.get("FP_IG_TABLE") == "memory"
+    argv = [*module_argv("ingress", plan.runner), "--port", str(port), "--ensure-tables", "--sandboxes", "0" if in_process else _SANDBOXES]
     return Process("ingress", argv, environment, port, platform.folder / "logs" / "ingress.log")
 
 
