@@ -12,6 +12,7 @@ import msgspec
 from benchmarks.machine import describe
 from benchmarks.plan import FULL, QUICK, SECTIONS
 from benchmarks.report.figures import goals, line
+from benchmarks.report.markdown import markdown
 from benchmarks.report.page import write_page
 from benchmarks.results import Results, load, revision
 from benchmarks.roster import BY_NAME
@@ -33,10 +34,14 @@ def main() -> None:
     parser.add_argument("--fabric-size", type=int, help="events of the decision fabric's world")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     parser.add_argument("--page-of", type=Path, help="measure nothing: make the page of this JSON file again")
+    parser.add_argument("--tables-of", type=Path, help="measure nothing: print the tables of docs/performance.md from this JSON file")
     options = parser.parse_args()
     history = options.out / "history.jsonl"
     if options.page_of is not None:
         write_page(options.page_of.with_suffix(".html"), load(options.page_of), _past(history))
+        return
+    if options.tables_of is not None:
+        say(markdown(load(options.tables_of)))
         return
     changes = {
         "sections": options.sections and tuple(options.sections.split(",")),

@@ -17,8 +17,9 @@ place = from_environment()
 app = make_app(place)
 ledger = Ledger(place)
 
-# How long it waits for a batch to fill. Shorter would make batches of a few events, longer would be latency.
-_WITHIN = 0.02
+# How long it waits for a batch to fill, each time: nothing is added to it while the last one is worked on, so a shorter wait makes batches of
+# the few events that faust hands over in that time, and a longer one is latency.
+_WITHIN = 0.05
 
 
 @app.agent(app.topic(place.payments))

@@ -72,7 +72,7 @@ def _of(results: Results, names: Sequence[str]) -> list[Latencies]:
 def _shares(found: Latencies) -> list[str]:
     if found.followed:
         return [f"{found.shares_ms[name]:,.0f}" for name in SHARES]
-    return [f"could not follow: {found.behind_events:,} behind after {found.seconds:g} s", *[""] * (len(SHARES) - 1)]
+    return ["could not follow", f"{found.behind_events:,} behind", *[""] * (len(SHARES) - 2)]
 
 
 def _cpu(found: Latencies) -> float:

@@ -17,7 +17,6 @@ from benchmarks.workload import Expected, Kind, expected, records, stops_of
 from spine.deadline import Deadline
 from testkit.engines import EngineSet
 
-
 # One on each kind of store; that they are exact is seen there as well.
 _EACH_WRONG = (FLOOR, SERVICE)
 
