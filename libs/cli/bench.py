@@ -117,3 +117,32 @@ def handover(
     found = asyncio.run(measure(options, typer.echo))
     if not all(delays.met for delays in found if delays.owner == "lease"):
         raise typer.Exit(1)
+
+
+@app.command()
+def world(
+    sizes: Annotated[str, typer.Option(help="valid events at which to look; ten million take about four minutes")] = (
+        "100000,1000000,10000000"
+    ),
+) -> None:
+    """What a step of the world costs, and what playing one holds in memory as it grows."""
+    from testkit.bench.world import measure, verdicts  # noqa: PLC0415
+
+    said = verdicts(measure(list(_numbers(sizes)), typer.echo))
+    for met, text in said:
+        typer.echo(f"{'met   ' if met else 'MISSED'} {text}")
+    if not all(met for met, _ in said):
+        raise typer.Exit(1)
+
+
+@app.command()
+def retention(
+    rows: Annotated[int, typer.Option(min=1000, help="identities of the run that is dropped")] = 10_000_000,
+    rate: Annotated[float, typer.Option(min=1, help="events a second meanwhile")] = 500.0,
+    out: Annotated[Path, typer.Option(help="where retention.json goes")] = Path("runs/bench_retention"),
+) -> None:
+    """Drop a closed run under a working service: the longest stall of any event, and what becomes of late records."""
+    from testkit.bench.retention import RetentionOptions, line_of, measure  # noqa: PLC0415
+
+    out.mkdir(parents=True, exist_ok=True)
+    typer.echo(line_of(asyncio.run(measure(RetentionOptions(rows=rows, rate=rate, out=out), typer.echo))))

@@ -13,6 +13,7 @@ from spine.deadline import Deadline
 from testkit.harness import die_with_parent
 from testkit.run.platform import Platform
 
+# A driver waits for its last answers for three minutes.
 _END_SECONDS = 300.0
 # A driver that says nothing for so long does not run any more: it says something every second.
 _SILENCE_SECONDS = 60.0

@@ -10,26 +10,15 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from laws.topics import FLOW_ANCHOR, TRAFFIC
-from spine.tables import quote
 from testkit.bench.draining import RUN, Drained, drain, install
 from testkit.bench.filling import fill
+from testkit.bench.inbox_rows import fill_inbox
 from testkit.engines import EngineSet, borrowed
 from testkit.harness import Site, new_site
 
 _SERVICE = "decision_fabric"
 # Of a cost at one size over the cost at the smallest: within this it does not grow.
 _FLAT = 0.10
-# Rows of one statement: as a stream of batches would leave them, in order within and in no order between.
-_PORTION = 250_000
-
-# 33 bytes as a packed hex64 id has them; payload hash, place and stamp as records of the traffic topic would have.
-_ROWS = """
-INSERT INTO inbox (run_no, class_no, event_id, payload_hash, lane, lane_seq, epoch, topic_id, partition, "offset")
-SELECT $1, 1, '\\x01'::bytea || sha256(int8send(n)), sha256(int8send(-n)), n % 6, n / 600 + 1, 1, $4::uuid, n % 6, n / 6
-FROM generate_series($2::bigint, $3::bigint) AS n
-ORDER BY 3
-"""
-_TOPIC = "00000000-0000-4000-8000-000000000001"
 
 Say = Callable[[str], None]
 
@@ -108,16 +97,8 @@ class _Bench:
         """Fill the inbox of the run up to so many rows."""
         async with self._site.store(_SERVICE) as store:
             run_no = await store.fetchval("SELECT run_no FROM run WHERE platform_run_id = $1", RUN.platform_run_id)
-            while self._filled < rows:
-                upto = min(rows, self._filled + _PORTION)
-                await store.execute(_ROWS, run_no, self._filled + 1, upto, _TOPIC)
-                self._filled = upto
-                if upto % 1_000_000 == 0:
-                    self._say(f"  inbox: {upto:,} of {rows:,} rows")
-            if rows:
-                # What filling left to be done must not be paid by the events that are measured.
-                await store.execute(f"VACUUM ANALYZE {quote(f'inbox_r{run_no}')}")
-                await store.execute("CHECKPOINT")
+            await fill_inbox(store, run_no, self._filled, rows, self._say)
+        self._filled = max(self._filled, rows)
 
     async def point(self, rows: int, partitions: int, workers: int) -> Cost:
         drains = [await self._drain(partitions, workers) for _ in range(self._options.rounds)]

@@ -5,24 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from laws.topics import FLOW_ANCHOR, TRAFFIC
 from spine.deadline import Deadline
 from spine.settings import Timeouts
+from testkit.bench.delays import delays
 from testkit.bench.draining import RUN, install, standing
 from testkit.bench.filling import Made, pour, records
 from testkit.bench.group_worker import SESSION_TIMEOUT_MS
 from testkit.engines import EngineSet, borrowed
 from testkit.harness import Process, Site, new_site, worker_process
 from testkit.run.bus_facts import read_bus
-from testkit.run.bus_reader import read_topics
 from testkit.run.figures import decided
 
 _SERVICE = "decision_fabric"
@@ -36,8 +35,8 @@ _BEFORE_S, _AFTER_S = 1.0, 12.0
 _OWNED = "SELECT count(*) FROM lane_lease WHERE until > now()"
 _PLACED = "SELECT count(DISTINCT lane) FROM lane_position"
 _LEFT = "SELECT count(*) FROM lane l WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.lane = l.lane AND o.lane_seq > l.published_seq)"
+_MOST = "SELECT max(owned) FROM (SELECT count(*) AS owned FROM lane_lease WHERE until > now() GROUP BY owner) AS counted"
 _CONSUMED = "SELECT coalesce(sum(next_offset - start_offset), 0)::bigint FROM lane_position"
-_APPLIED = "SELECT ranges, extract(epoch FROM applied_at)::float8 AS at FROM certificate WHERE inlet = 'records'"
 
 Say = Callable[[str], None]
 
@@ -220,8 +219,7 @@ class _Scenario:
             await process.ended(Deadline(_END_SECONDS))
 
     async def _delays(self, site: Site, began: float, moment: float, late: float) -> Delays:
-        sent_ms, applied_ms = await _applied(site)
-        delay = applied_ms - sent_ms
+        sent_ms, delay = await delays(site, _SERVICE, (TRAFFIC, FLOW_ANCHOR))
         around = (sent_ms >= 1000 * (moment - _BEFORE_S)) & (sent_ms < 1000 * (moment + _AFTER_S))
         # The first second warms plans and caches.
         quiet = (sent_ms >= 1000 * (began + 1)) & (sent_ms < 1000 * (moment - _BEFORE_S))
@@ -239,23 +237,3 @@ class _Scenario:
             float(delay[quiet].max(initial=0.0)),
             1000 * late,
         )
-
-
-_MOST = "SELECT max(owned) FROM (SELECT count(*) AS owned FROM lane_lease WHERE until > now() GROUP BY owner) AS counted"
-
-
-async def _applied(site: Site) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of every record: when it was made, and when the transaction that applied it began (both in epoch milliseconds)."""
-    made: dict[tuple[str, int], list[int]] = {}
-    async for portion in read_topics(site.endpoints.kafka_bootstrap, (TRAFFIC, FLOW_ANCHOR), site.prefix):
-        for record in portion:
-            made.setdefault((record.topic.removeprefix(site.prefix), record.partition), []).append(record.timestamp)
-    sent: list[int] = []
-    applied: list[float] = []
-    async with site.store(_SERVICE) as store:
-        for row in await store.fetch(_APPLIED):
-            for topic, _, partition, start, stop in json.loads(row["ranges"]):
-                times: Sequence[int] = made[(topic, partition)][int(start) : int(stop)]
-                sent += times
-                applied += [1000 * row["at"]] * len(times)
-    return np.array(sent, dtype=np.float64), np.array(applied, dtype=np.float64)
