@@ -59,7 +59,9 @@ class CpuStep(StrEnum):
     STAMP = "stamp"
     """The edge: the record and its trace."""
     ADMIT = "admit"
-    """The edge: admission rows."""
+    """The edge: admission rows, and the way between the other steps."""
+    REFUSE = "refuse"
+    """The edge: quarantine records and the anomalies of mismatches."""
     ANSWER = "answer"
     """The edge: receipts and the response."""
     APPLY = "apply"
@@ -125,7 +127,10 @@ FUNCTIONS: dict[str, dict[str, CpuStep]] = {
     "ingress.inspection": {"inspect": CpuStep.INSPECT, "split": CpuStep.INSPECT},
     "ingress.record": {"Stamp.record": CpuStep.STAMP},
     "ingress.admission": {"Admission.admit": CpuStep.ADMIT},
-    "ingress.bus": {"Bus.publish": CpuStep.PUBLISH},
+    "ingress.items": {"Items.all": CpuStep.ADMIT, "Items.one": CpuStep.ADMIT},
+    "ingress.refusals": {"Refusals.refuse": CpuStep.REFUSE, "Refusals.mismatch": CpuStep.REFUSE},
+    "ingress.bus": {"Bus.publish": CpuStep.PUBLISH, "Bus.publish_all": CpuStep.PUBLISH},
+    "ingress.batches": {"in_batches": CpuStep.PUBLISH},
     "ingress.answers": {"many": CpuStep.ANSWER, "single": CpuStep.ANSWER},
     "ingress.receipt": {"receipt_of": CpuStep.ANSWER},
 }
