@@ -7,7 +7,7 @@ A value that RFC 8785 cannot write without changing it is refused by name, never
 from collections.abc import Collection, Mapping, Sequence
 from json.encoder import encode_basestring
 from math import isfinite
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from msgspec.json import Encoder
 
@@ -57,7 +57,7 @@ def canonical_json(value: JsonInput) -> bytes:
     Raises CanonicalError with NUMBER_NOT_EXACT (an integer that differs from the shortest form of its double, see
     architecture.md, "Exact numbers"), NUMBER_NOT_FINITE, LONE_SURROGATE, KEY_NOT_STRING, TYPE_NOT_JSON or TOO_DEEP.
     """
-    if _is_plain(value, 0):
+    if _is_plain(value):
         try:
             return _ENCODE_SORTED(value)
         except UnicodeEncodeError:
@@ -109,35 +109,45 @@ def number_form(value: float) -> str:
     return f"{sign}{digits[0]}{fraction}e{point - 1:+d}"
 
 
-def _is_plain(value: object, depth: int) -> bool:
+def _is_plain(value: object) -> bool:
     """Whether msgspec writes exactly the bytes of RFC 8785 for this value, lone surrogates aside (those it refuses).
 
     Its escapes are the RFC's; its key order is by code point, which is the order by UTF-16 unit as long as no key leaves
     the basic plane; its doubles are the RFC's where both are positional and have a fraction (1.0, 1e16, -0.0 and NaN are not).
+    Level by level, because a call for each item costs more than all the rest of it.
     """
-    items: Collection[object]
-    if type(value) is dict:
-        if not _sorts_by_code_point(value):
-            return False
-        items = value.values()
-    elif type(value) is list or type(value) is tuple:
-        items = value
-    else:
-        items = (value,)
-    if depth >= MAX_DEPTH:
-        return False
-    if _LEAVES.issuperset(map(type, items)):
-        return True
-    return all(_is_plain_item(item, depth) for item in items if type(item) not in _LEAVES)
+    level: list[Any] = [(value,)]
+    for _ in range(MAX_DEPTH + 1):
+        below: list[Any] = []
+        for container in level:
+            items: Collection[object] = container
+            if type(container) is dict:
+                if not _sorts_by_code_point(container):
+                    return False
+                items = container.values()
+            if _LEAVES.issuperset(map(type, items)):
+                continue
+            for item in items:
+                kind = type(item)
+                if kind in _LEAVES:
+                    continue
+                if kind in _CONTAINERS:
+                    below.append(item)
+                # Exact types only: msgspec also writes datetimes, bytes, sets and records, which are not JSON values.
+                elif not (_is_plain_int(item) if kind is int else _is_plain_float(item) if kind is float else False):
+                    return False
+        if not below:
+            return True
+        level = below
+    return False
 
 
-def _is_plain_item(item: object, depth: int) -> bool:
-    if type(item) is int:
-        return -MAX_PLAIN_INT <= item <= MAX_PLAIN_INT
-    if type(item) is float:
-        return 1e-4 <= abs(item) < MAX_PLAIN_INT and not item.is_integer()
-    # Exact types only: msgspec also writes datetimes, bytes, sets and records, which are not JSON values.
-    return type(item) in _CONTAINERS and _is_plain(item, depth + 1)
+def _is_plain_int(item: Any) -> bool:
+    return bool(-MAX_PLAIN_INT <= item <= MAX_PLAIN_INT)
+
+
+def _is_plain_float(item: Any) -> bool:
+    return bool(1e-4 <= abs(item) < MAX_PLAIN_INT and not item.is_integer())
 
 
 def _sorts_by_code_point(members: dict[str, object]) -> bool:

@@ -52,20 +52,29 @@ def decision_id(source_event_id: str, platform_run_id: str, bundle_id: str, orig
 
 def decision_event_id(source_event_id: str, pin_scope: dict[str, str]) -> str:
     """event_id of a decision_response: one decision per source event and run, whatever the bundle (5.4)."""
-    payload = {"source_event_id": source_event_id, "decision_scope": DECISION_SCOPE, "pin_scope": pin_scope}
-    return hex64("df.decision_response.event_id.v1", payload)
+    return _scoped("df.decision_response.event_id.v1", {"decision_scope": DECISION_SCOPE}, pin_scope, source_event_id)
 
 
 def intent_event_id(source_event_id: str, action_domain: str, pin_scope: dict[str, str]) -> str:
     """event_id of an action_intent (5.4)."""
-    payload = {"source_event_id": source_event_id, "action_domain": action_domain, "pin_scope": pin_scope}
-    return hex64("df.action_intent.event_id.v1", payload)
+    return _scoped("df.action_intent.event_id.v1", {"action_domain": action_domain}, pin_scope, source_event_id)
 
 
 def idempotency_key(source_event_id: str, action_domain: str, pin_scope: dict[str, str]) -> str:
     """The key under which the provider executes an intent at most once (5.4)."""
-    payload = {"source_event_id": source_event_id, "action_domain": action_domain, "pin_scope": pin_scope}
-    return hex64("df.action_intent.idempotency_key.v1", payload)
+    return _scoped("df.action_intent.idempotency_key.v1", {"action_domain": action_domain}, pin_scope, source_event_id)
+
+
+def _scoped(recipe: str, kind: dict[str, str], pin_scope: dict[str, str], source_event_id: str) -> str:
+    """The digest of {**kind, pin_scope, source_event_id}, whose canonical JSON is put together from its parts: a run has one pin scope."""
+    head = canonical_json(kind)[:-1] + b',"pin_scope":' + _scope(tuple(pin_scope.items()))
+    payload = head + b',"source_event_id":' + canonical_json(source_event_id) + b"}"
+    return hashlib.sha256(b'{"payload":' + payload + _recipe_member(recipe)).hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _scope(items: tuple[tuple[str, str], ...]) -> bytes:
+    return canonical_json(dict(items))
 
 
 def action_id(decision: str, action_kind: str) -> str:

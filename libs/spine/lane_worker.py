@@ -377,7 +377,11 @@ class LaneWorker:
             # A few at a time: six at once would each hold their locks for the time of all six.
             async with self._rt.transaction_slots, self._rt.pool.acquire() as connection:
                 begun = time.perf_counter()
-                applied = await self._rt.law.apply(connection, self.spec, self._fence, inputs, acknowledged_seq=carried, ends=ends)
+                self.publisher.batch_under_way = True
+                try:
+                    applied = await self._rt.law.apply(connection, self.spec, self._fence, inputs, acknowledged_seq=carried, ends=ends)
+                finally:
+                    self.publisher.batch_under_way = False
                 self._transaction_seconds = time.perf_counter() - begun
                 return applied
 

@@ -33,8 +33,9 @@ _MARK = "UPDATE lane SET published_seq = greatest(published_seq, $4) WHERE lane 
 
 _ROWS = 2000
 
-# A mark of its own is a write of its own: it waits this long for a batch to carry it along.
-_MARK_AFTER = 0.05
+# A mark of its own is a write of its own: it gives a batch this long to carry it along, and while one is under way it is not written at
+# all, because it would only wait behind it for the lane's row, with a connection in its hands.
+_MARK_AFTER = 0.1
 
 _FAILURES = 10
 _RETRY_AFTER = 0.2
@@ -54,6 +55,8 @@ class Publisher:
         self.acknowledged_seq = claim.published_seq
         self.marked_seq = claim.published_seq
         self.published = 0
+        self.batch_under_way = False
+        """Whether a transaction of this worker holds, or is about to hold, the lane's row: it carries the mark."""
 
     def wake(self) -> None:
         """There may be rows to publish."""
@@ -73,13 +76,12 @@ class Publisher:
         """Publish whenever woken, until cancelled. Raises FencedError when the lane is another's, TRANSIENT after too many in a row."""
         failures = 0
         while True:
-            await self._wake.wait()
-            self._wake.clear()
+            woken = await self._woken()
             try:
-                while await self._publish_some():
-                    pass
-                if self.acknowledged_seq > self.marked_seq:
-                    await asyncio.sleep(_MARK_AFTER)
+                if woken:
+                    while await self._publish_some():
+                        pass
+                elif not self.batch_under_way:
                     await self._mark()
                 failures = 0
             except TRANSIENT as error:
@@ -90,6 +92,17 @@ class Publisher:
                     raise
                 await asyncio.sleep(_RETRY_AFTER)
                 self._wake.set()
+
+    async def _woken(self) -> bool:
+        """Waits for rows to publish; False where a mark is due first, because no batch came to carry it along."""
+        due = _MARK_AFTER if self.acknowledged_seq > self.marked_seq else None
+        try:
+            async with asyncio.timeout(due):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        self._wake.clear()
+        return True
 
     async def _publish_some(self) -> bool:
         rows = await self._pool.fetch(_READ, self._claim.lane, self.acknowledged_seq, _ROWS)

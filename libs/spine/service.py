@@ -15,7 +15,7 @@ it emits. The spine does the rest, and promises:
 - The spine owns start, drain and shutdown. A handler never sees them.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -265,7 +265,7 @@ def no_more_reads(_: Any, __: State) -> Reads:
 
 @dataclass(frozen=True)
 class On:
-    """Records of one event type. `apply=None` judges and counts them without any effect."""
+    """Records of one event type. `apply=None` judges and counts them without any effect, and without reading their bodies."""
 
     event_type: EventType
     apply: Callable[[Event[Any], State], Effects] | None
@@ -302,6 +302,14 @@ class TaskResult(msgspec.Struct, frozen=True):
     code: str | None = None
 
 
+class TaskRequest(msgspec.Struct, frozen=True):
+    """One call of several that go to the outside together."""
+
+    ref: str
+    request: bytes
+    cause: Cause
+
+
 @dataclass(frozen=True)
 class Task:
     """A call to the outside, at most once per ref. An UNKNOWN answer is settled by `lookup`, never by repeating `submit` blindly."""
@@ -319,6 +327,8 @@ class Task:
     """Budget of one call."""
     settle_seconds: float = 600.0
     """How long an unknown answer is looked up before it is UNCERTAIN."""
+    submit_many: Callable[[Sequence[TaskRequest], "Deadline"], AsyncIterator[tuple[str, TaskResult]]] | None = None
+    """Where the outside takes several at once: what was said of each ref, as it is said. A ref of which nothing is said is UNKNOWN."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Calls to the outside: RESERVED -> EXECUTING -> settled, each call between two transactions (runtime.md, Four inlets)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 import asyncpg
 import msgspec
@@ -11,10 +11,11 @@ from spine.deadline import Deadline
 from spine.faults import TRANSIENT_STORE
 from spine.ownership import Claim
 from spine.scheduled import decode_call
-from spine.service import Answer, Attempt, Cause, Task, TaskResult
+from spine.service import Answer, Attempt, Cause, Task, TaskRequest, TaskResult
 from spine.steps import Step, reached
 
 Outside = Callable[[str, bytes, Cause, Deadline], Awaitable[TaskResult]]
+SubmitMany = Callable[[Sequence[TaskRequest], Deadline], AsyncIterator[tuple[str, TaskResult]]]
 
 _log = structlog.get_logger(__name__)
 
@@ -56,6 +57,9 @@ _ATTEMPTS_DECODER = msgspec.msgpack.Decoder(tuple[Attempt, ...])
 # How long the runner sleeps when nothing is due: a wake-up always comes with new work, this only bounds a lost one.
 _IDLE = 1.0
 
+# Calls of one look: what a transaction asked for goes out together, and holds the lane's row for one short statement.
+_AT_ONCE = 256
+
 
 class TaskRunner:
     """Runs the calls of one lane while this worker owns it. Settled answers go to `settled`, to be applied in the lane's order."""
@@ -71,6 +75,7 @@ class TaskRunner:
         self._pool = pool
         self._claim = claim
         self._tasks = tasks
+        self._together = {name: task.submit_many for name, task in tasks.items() if task.submit_many is not None}
         self._slots = slots
         self._settled = settled
         self._wake = asyncio.Event()
@@ -110,29 +115,54 @@ class TaskRunner:
 
     async def close(self, deadline: Deadline) -> None:
         """Let running calls end within the deadline; the others stay EXECUTING and the next owner asks about them."""
-        running = [call for call in self._calls.values() if not call.done()]
+        running = {call for call in self._calls.values() if not call.done()}
         if running:
             await asyncio.wait(running, timeout=deadline.left)
         for call in running:
             call.cancel()
 
     async def _begin_some(self) -> bool:
-        limit = 64
-        rows = await self._pool.fetch(_RESERVE, self._claim.lane, self._claim.epoch, self._claim.token, list(self._calls), limit)
+        rows = await self._pool.fetch(_RESERVE, self._claim.lane, self._claim.epoch, self._claim.token, list(self._calls), _AT_ONCE)
         if rows:
             reached(Step.TASK_RESERVED)
+        together: dict[str, list[asyncpg.Record]] = {}
         for row in rows:
-            self._calls[f"{row['kind']}/{row['ref']}"] = asyncio.create_task(self._call(row))
-        return len(rows) == limit
+            if row["task_state"] == "EXECUTING" and row["kind"] in self._together:
+                together.setdefault(row["kind"], []).append(row)
+            else:
+                self._calls[f"{row['kind']}/{row['ref']}"] = asyncio.create_task(self._call(row))
+        for kind, some in together.items():
+            call = asyncio.create_task(self._call_many(self._tasks[kind], self._together[kind], some))
+            self._calls.update((f"{kind}/{row['ref']}", call) for row in some)
+        return len(rows) == _AT_ONCE
 
     async def _call(self, row: asyncpg.Record) -> None:
         task = self._tasks[row["kind"]]
         cause, request = decode_call(row["body"])
-        attempts = _ATTEMPTS_DECODER.decode(row["attempts"]) if row["attempts"] else ()
         async with self._slots:
             call = task.submit if row["task_state"] == "EXECUTING" else task.lookup
             result = await _ask(call, row["ref"], request, cause, task.call_seconds)
+        await self._said(task, row, request, cause, result)
+
+    async def _call_many(self, task: Task, submit_many: SubmitMany, rows: list[asyncpg.Record]) -> None:
+        asked = {row["ref"]: (row, *decode_call(row["body"])) for row in rows}
+        requests = [TaskRequest(ref, request, cause) for ref, (_, cause, request) in asked.items()]
+        code = "NO_ANSWER"
+        async with self._slots:
+            try:
+                async with asyncio.timeout(task.call_seconds):
+                    async for ref, result in submit_many(requests, Deadline(task.call_seconds)):
+                        if ref in asked:
+                            row, cause, request = asked.pop(ref)
+                            await self._said(task, row, request, cause, result)
+            except Exception as error:  # whatever went wrong on the way, the outside may have done it
+                code = type(error).__name__
+        for row, cause, request in asked.values():
+            await self._said(task, row, request, cause, TaskResult("UNKNOWN", code=code))
+
+    async def _said(self, task: Task, row: asyncpg.Record, request: bytes, cause: Cause, result: TaskResult) -> None:
         reached(Step.TASK_CALLED)
+        attempts = _ATTEMPTS_DECODER.decode(row["attempts"]) if row["attempts"] else ()
         attempts = (*attempts, Attempt(result.result, result.code))
         final = _final(task, result, row)
         if final is None:

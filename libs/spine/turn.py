@@ -1,11 +1,11 @@
 """The working memory of one transaction: what was read, what handlers see, what they decided."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from laws.canonical import canonical_json
+from laws.canonical import MAX_PLAIN_INT, canonical_json
 from laws.headers import Provenance
 from spine.inputs import Input
 from spine.service import (
@@ -136,12 +136,11 @@ class Turn:
 
     def read_set(self) -> bytes:
         """Canonical JSON of everything that this handler has read since it last asked."""
-        read_set = canonical_json(
-            [
-                [name, [_plain(part) for part in key], [[v.lane, v.lane_seq, _plain_row(v.row)] for v in versions]]
-                for name, key, versions in self._looks
-            ]
-        )
+        looks = [
+            [name, _plain(key), [[v.lane, v.lane_seq, _plain(msgspec.structs.astuple(v.row))] for v in versions]]
+            for name, key, versions in self._looks
+        ]
+        read_set = _canonical_looks(looks)
         self._read_sets.append(read_set)
         self._looks, self._keep_looks = [], False
         return read_set
@@ -212,12 +211,24 @@ def wait_ref(item: Input) -> str:
     return f"{identity.platform_run_id}/{identity.event_class}/{identity.event_id}"
 
 
-def _plain_row(row: Any) -> list[Any]:
-    return [_plain(getattr(row, name)) for name in row.__struct_fields__]
+def _plain(values: Sequence[Any]) -> list[Any]:
+    return [value.hex() if type(value) is bytes else value for value in values]
 
 
-def _plain(value: Any) -> Any:
-    return value.hex() if isinstance(value, bytes) else value
+_encode = msgspec.json.Encoder().encode
+
+
+def _canonical_looks(looks: list[list[Any]]) -> bytes:
+    """The canonical JSON of lists of what columns hold: text, whole numbers, truth values.
+
+    Of such values msgspec writes the canonical form by itself, if all is ASCII and every number is exact as a double.
+    """
+    numbers = (value for _, key, versions in looks for values in (key, *(row for _, _, row in versions)) for value in values)
+    if all(-MAX_PLAIN_INT <= value <= MAX_PLAIN_INT for value in numbers if type(value) is int):
+        encoded = _encode(looks)
+        if encoded.isascii():
+            return encoded
+    return canonical_json(looks)
 
 
 def _sort_key(key: Key) -> tuple[Any, ...]:

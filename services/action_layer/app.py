@@ -32,7 +32,16 @@ def build(settings: Settings) -> Service:
                     On(DECISION_RESPONSE, None),
                     On(ACTION_OUTCOME, None),
                 ),
-                tasks=(Task(PROVIDER_EXECUTE, provider.submit, provider.lookup, actions.on_answer, actions.answer_reads),),
+                tasks=(
+                    Task(
+                        PROVIDER_EXECUTE,
+                        provider.submit,
+                        provider.lookup,
+                        actions.on_answer,
+                        actions.answer_reads,
+                        submit_many=provider.submit_many,
+                    ),
+                ),
             ),
         ),
         migrations=_HERE / "migrations",

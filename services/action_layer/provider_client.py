@@ -1,5 +1,6 @@
 """Speaks to the provider of effects: atomic per idempotency key, and asked again rather than told again (domain.md 6)."""
 
+from collections.abc import AsyncIterator, Sequence
 from typing import Literal
 
 import aiohttp
@@ -8,7 +9,7 @@ import msgspec
 from laws.fields import Instant, Label, Name
 from laws.trace_context import derive_span_id
 from spine.deadline import Deadline
-from spine.service import Cause, TaskResult
+from spine.service import Cause, TaskRequest, TaskResult
 
 PROVIDER_EXECUTE = "provider.execute"
 
@@ -50,7 +51,25 @@ class _Settled(msgspec.Struct, frozen=True):
     status: Literal["EXECUTED", "REFUSED"]
 
 
+class _Wish(msgspec.Struct, frozen=True):
+    """A line of a batch: an effect under its key, with the trace and the run headers of its own cause."""
+
+    key: str
+    headers: dict[str, str]
+    request: msgspec.Raw
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """A line of a batch's answer: what a single request would have been answered."""
+
+    key: str
+    http_status: int
+    body: msgspec.Raw
+
+
 EFFECT = msgspec.json.Decoder(Effect)
+_LINES = msgspec.json.Encoder()
+_TOLD = msgspec.json.Decoder(_Told)
 _REFUSAL = msgspec.json.Decoder(_Refusal)
 
 
@@ -78,6 +97,31 @@ class ProviderClient:
         except (aiohttp.ClientConnectorError, aiohttp.InvalidURL) as error:
             # No connection was made, so nothing was asked.
             return TaskResult("RETRY", code=type(error).__name__)
+
+    async def submit_many(self, requests: Sequence[TaskRequest], deadline: Deadline) -> AsyncIterator[tuple[str, TaskResult]]:
+        """Ask for several effects in one request, each under its key; what is said of each, as it is said (a line each)."""
+        lines = [_Wish(one.ref, _headers(one.cause, one.ref), msgspec.Raw(one.request)) for one in requests]
+        try:
+            async with self._open().post(
+                f"{self._url}/v1/effects/batch",
+                data=_LINES.encode_lines(lines),
+                headers={"content-type": "application/x-ndjson"},
+                timeout=_within(deadline),
+                allow_redirects=False,
+            ) as answer:
+                if answer.status != _OK:
+                    # Of the request as a whole; what it says holds for each of them.
+                    said = _submitted(answer.status, await answer.read())
+                    for one in requests:
+                        yield one.ref, said
+                    return
+                async for line in answer.content:
+                    told = _TOLD.decode(line)
+                    yield told.key, _submitted(told.http_status, bytes(told.body))
+        except (aiohttp.ClientConnectorError, aiohttp.InvalidURL) as error:
+            # No connection was made, so nothing was asked.
+            for one in requests:
+                yield one.ref, TaskResult("RETRY", code=type(error).__name__)
 
     async def lookup(self, ref: str, request: bytes, cause: Cause, deadline: Deadline) -> TaskResult:
         """Ask what became of the key."""

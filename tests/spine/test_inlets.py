@@ -52,7 +52,7 @@ async def test_what_is_waited_for_ends_the_wait_and_time_ends_it_otherwise(rig: 
     async with rig.worker():
         await rig.send(key_given("k0", "early"), entry("w-early", account="early", note="wait"))
         await rig.send(entry("w-kept", account="kept", note="wait"))
-        await rig.quiet(3)
+        await rig.until("SELECT count(*)::int FROM pending WHERE key = 'kept'", 1)
         await rig.send(key_given("k1", "kept"))
         await rig.send(entry("w-late", account="late", note="wait"))
         await rig.until("SELECT count(*)::int FROM entry", 3)

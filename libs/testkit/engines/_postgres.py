@@ -41,6 +41,7 @@ _SETTINGS = {
     "shared_buffers": "128MB",
     "max_wal_size": "512MB",  # bounds the disk that a long run takes
     "dynamic_shared_memory_type": "mmap",  # in the data folder: a kill would leave each segment of the default in /dev/shm for ever
+    "shared_preload_libraries": "pg_stat_statements",
     "jit": "off",  # compiling costs more than it saves on short statements
     "log_min_messages": "warning",
 }

@@ -1,7 +1,7 @@
 """The provider's HTTP surface.
 
-POST /v1/effects with an Idempotency-Key does one effect; GET /v1/effects/{key} tells what became of a key; GET /v1/effects
-lists the effects.
+POST /v1/effects with an Idempotency-Key does one effect; POST /v1/effects/batch does one a line, and tells of each in a line of its
+answer, in the order in which they are done; GET /v1/effects/{key} tells what became of a key; GET /v1/effects lists the effects.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b, sha256
 
+import msgspec
 from aiohttp import web
 
 from testkit.provider.book import Book, KeyReusedError
@@ -56,6 +57,7 @@ class Provider:
         """The aiohttp application."""
         app = web.Application(client_max_size=self._max_body)
         app.router.add_post("/v1/effects", self._submit)
+        app.router.add_post("/v1/effects/batch", self._submit_many)
         app.router.add_get("/v1/effects/{key:.+}", self._lookup)
         app.router.add_get("/v1/effects", self._list)
         app.router.add_get("/livez", self._alive)
@@ -77,14 +79,53 @@ class Provider:
             self._book.end(submit.key)
 
     async def _attempt(self, request: web.Request, submit: Submit, attempt: int) -> web.StreamResponse:
-        await asyncio.sleep(self._faults.delay_s(submit.key, attempt))
+        said = await self._done(submit, attempt)
+        return _hang_up(request) if said is None else web.json_response(said[1], status=said[0])
+
+    async def _done(self, submit: Submit, attempt: int) -> tuple[int, dict[str, str]] | None:
+        """Status and body of the answer to an attempt; None where there is none."""
+        if delay := self._faults.delay_s(submit.key, attempt):
+            await asyncio.sleep(delay)
         fault = self._faults.fault(submit.key, attempt)
         if fault is Fault.UNAVAILABLE:
-            return _problem(503, "UNAVAILABLE", "try again with the same key")
+            return 503, _error("UNAVAILABLE", "try again with the same key")
         if fault is Fault.LOST_BEFORE:
-            return _hang_up(request)
+            return None
         outcome = await self._book.settle(self._wanted(submit))
-        return _hang_up(request) if fault is Fault.LOST_AFTER else web.json_response(_view(outcome), status=outcome.http_status)
+        return None if fault is Fault.LOST_AFTER else (outcome.http_status, _view(outcome))
+
+    async def _submit_many(self, request: web.Request) -> web.StreamResponse:
+        try:
+            wishes = [_WISH.decode(line) for line in (await request.read()).splitlines()]
+            submits = [_submit_of(wish.key, bytes(wish.request)) for wish in wishes]
+        except web.HTTPRequestEntityTooLarge:
+            return _problem(413, "TOO_LARGE", "the body is over the limit")
+        except (msgspec.MsgspecError, BadRequestError) as error:
+            return _problem(400, "BAD_REQUEST", f"a line is no wish: {error}")
+        response = web.StreamResponse(headers={"content-type": "application/x-ndjson"})
+        await response.prepare(request)
+        running = {asyncio.ensure_future(self._one_of_many(submit)) for submit in submits}
+        while running:
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            # An attempt whose answer is lost has no line.
+            told = [line for line in (one.result() for one in done) if line is not None]
+            if told:
+                await response.write(b"".join(told))
+        await response.write_eof()
+        return response
+
+    async def _one_of_many(self, submit: Submit) -> bytes | None:
+        try:
+            attempt = self._book.begin(submit.key, submit.body_digest)
+        except KeyReusedError:
+            return _line(submit.key, 422, _error("IDEMPOTENCY_KEY_REUSED", "the key belongs to another body"))
+        try:
+            said = await self._done(submit, attempt)
+        except OSError:
+            return None
+        finally:
+            self._book.end(submit.key)
+        return None if said is None else _line(submit.key, *said)
 
     def _wanted(self, submit: Submit) -> OutcomeLine:
         refusal = self._faults.refusal(submit.key)
@@ -132,13 +173,18 @@ class Provider:
 
 async def _read(request: web.Request) -> Submit:
     """The submit in a request. Raises BadRequestError if it is not well formed."""
-    key = request.headers.get("Idempotency-Key", "")
+    try:
+        body = await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise BadRequestError(413, "TOO_LARGE", "the body is over the limit") from error
+    return _submit_of(request.headers.get("Idempotency-Key", ""), body)
+
+
+def _submit_of(key: str, raw: bytes) -> Submit:
     if not 1 <= len(key) <= MAX_KEY_LENGTH or not key.isascii() or not key.isprintable():
         raise BadRequestError(400, "BAD_REQUEST", f"Idempotency-Key is 1..{MAX_KEY_LENGTH} printable characters")
     try:
-        body = json.loads(await request.read())
-    except web.HTTPRequestEntityTooLarge as error:
-        raise BadRequestError(413, "TOO_LARGE", "the body is over the limit") from error
+        body = json.loads(raw)
     except ValueError as error:
         raise BadRequestError(400, "BAD_REQUEST", "the body is not JSON") from error
     if not isinstance(body, dict) or not isinstance(body.get("action_kind"), str) or "subject" not in body:
@@ -147,8 +193,24 @@ async def _read(request: web.Request) -> Submit:
     return Submit(key, body["action_kind"], sha256(canonical.encode()).hexdigest())
 
 
+class _Wish(msgspec.Struct, frozen=True):
+    key: str
+    request: msgspec.Raw
+
+
+_WISH = msgspec.json.Decoder(_Wish)
+
+
+def _line(key: str, status: int, body: dict[str, str]) -> bytes:
+    return msgspec.json.encode({"key": key, "http_status": status, "body": body}) + b"\n"
+
+
+def _error(code: str, detail: str) -> dict[str, str]:
+    return {"status": "ERROR", "code": code, "detail": detail}
+
+
 def _problem(status: int, code: str, detail: str) -> web.Response:
-    return web.json_response({"status": "ERROR", "code": code, "detail": detail}, status=status)
+    return web.json_response(_error(code, detail), status=status)
 
 
 def _view(outcome: OutcomeLine) -> dict[str, str]:

@@ -137,7 +137,7 @@ def on_entry(event: Event[Entry], state: State) -> Effects:
         # The store refuses it: the row's key is there already.
         return [Append(ROWS, EntryRow("fixed", event.body.account, 0, "bad"))]
     if note == "wait" and not _account(state, event.body.account).keyed:
-        return [Wait("key_wait", event.body.account, 0.3, until_read=KEYS.name, cap=20.0)]
+        return [Wait("key_wait", event.body.account, 0.6, until_read=KEYS.name, cap=20.0)]
     if note == "pay":
         request = msgspec.json.encode({"verb": "pay", "account": event.body.account})
         return [*_post(state, event, "entry"), Call("payout", event.identity.event_id, request)]
