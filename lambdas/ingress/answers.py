@@ -51,6 +51,12 @@ def not_found() -> Response:
     return _problem("NOT_FOUND", {"status": 404, "field": "path", "value": None, "detail": "POST /v1/ingest/push or GET /v1/ops/health"})
 
 
+def wrong_method(allowed: str) -> Response:
+    """The response to a method that a path of the edge does not have."""
+    members = {"status": 405, "field": "method", "value": None, "detail": f"send {allowed}"}
+    return _problem("METHOD_NOT_ALLOWED", members, {"allow": allowed})
+
+
 def single(answer: Answer, body_size_bytes: int, hint: str = "") -> Response:
     """The response to one envelope, or to a request that failed as a whole."""
     headers = {HINT_HEADER: hint} if _HINT.fullmatch(hint) else {}

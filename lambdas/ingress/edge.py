@@ -10,7 +10,7 @@ from typing import Any
 
 from ingress.admission import Admission
 from ingress.admission_store import AdmissionStore, AdmissionTable
-from ingress.answers import HINT_HEADER, Response, many, not_found, rejected, response, retry, single
+from ingress.answers import HINT_HEADER, Response, many, not_found, rejected, response, retry, single, wrong_method
 from ingress.authn import KEY_HEADER, TOKEN_HEADER, Authority
 from ingress.aws_json import AwsJson, ServiceError
 from ingress.bus import Bus
@@ -45,10 +45,10 @@ _ANSWER_S = 2.0
 class Edge:
     """Warm for as long as its process lives: connections, producer and token bucket outlast a request (lesson L5)."""
 
-    def __init__(self, settings: EdgeSettings, store: DynamoDB | None = None) -> None:
+    def __init__(self, settings: EdgeSettings, bus: Bus | None = None) -> None:
         self.settings = settings
-        self.store = store or DynamoDB(settings.dynamodb_url, settings.region, settings.concurrency)
-        self.bus = Bus(settings)
+        self.store = DynamoDB(settings.dynamodb_url, settings.region, settings.concurrency)
+        self.bus = bus or Bus(settings)
         self.health = Health()
         provenance = Provenance(POLICY_REV, policy_digest(), settings.config_digest(), settings.release_id)
         scene = Scene(settings.env.value, settings.release_id, provenance.config_digest)
@@ -95,7 +95,8 @@ class Edge:
         if route == HEALTH:
             return self._health_response()
         if route != PUSH:
-            return not_found()
+            allowed = {path: method for method, path in (PUSH, HEALTH)}.get(event["rawPath"])
+            return not_found() if allowed is None else wrong_method(allowed)
         return await self._push(event)
 
     def _health_response(self) -> Response:

@@ -25,7 +25,7 @@ class MemoryTable:
     async def claim(self, rows: Sequence[AdmissionRow]) -> list[AdmissionRow | StoreError]:
         """As AdmissionTable says."""
         self._expire()
-        standing = [self._rows.setdefault(row.dedupe_key, row) for row in rows]
+        standing: list[AdmissionRow | StoreError] = [self._rows.setdefault(row.dedupe_key, row) for row in rows]
         self._open.update(row.dedupe_key for row, stands in zip(rows, standing, strict=True) if stands is row)
         return standing
 

@@ -275,7 +275,8 @@ async def test_too_much_at_once_is_told_when_to_come_again(site: Site) -> None:
 
 async def test_paths_and_health(edge: Edge) -> None:
     assert (await edge.handle(event_of(b"", path="/v1/other")))["statusCode"] == 404
-    assert (await edge.handle(event_of(b"", method="GET")))["statusCode"] == 404
+    wrong = await edge.handle(event_of(b"", method="GET"))
+    assert (wrong["statusCode"], wrong["headers"]["allow"]) == (405, "POST")
     health = Answered(await edge.handle(event_of(b"", method="GET", path="/v1/ops/health")))
     assert (health.status, health.body["state"], health.body["causes"]) == (200, "GREEN", [])
 
