@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--rates", help="offered a second, with commas")
     parser.add_argument("--seconds", type=float, help="counted at each offered rate")
     parser.add_argument("--fabric-size", type=int, help="events of the decision fabric's world")
+    parser.add_argument("--minutes", type=float, help="no measurement begins later than this after the first")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     parser.add_argument("--page-of", type=Path, help="measure nothing: make the page of this JSON file again")
     parser.add_argument("--tables-of", type=Path, help="measure nothing: print the tables of docs/performance.md from this JSON file")
@@ -53,6 +54,7 @@ def main() -> None:
         "rates": options.rates and tuple(int(rate) for rate in options.rates.split(",")),
         "offered_seconds": options.seconds,
         "fabric_size": options.fabric_size,
+        "minutes": options.minutes,
     }
     changed = {name: value for name, value in changes.items() if value}
     plan = msgspec.structs.replace(QUICK if options.quick else FULL, **changed)
@@ -71,6 +73,8 @@ def main() -> None:
         write_page(path.with_suffix(".html"), results, _past(history))
         for goal in goals(results):
             say(f"{'reached    ' if goal.reached else 'NOT reached'}  {goal.text}: {goal.measured}")
+        if results.failures:
+            say(f"{len(results.failures)} measurements have no figure; the page says why")
         say(f"{path.with_suffix('.html')}, {path}, {history}")
     if results.failures:
         raise SystemExit(1)
