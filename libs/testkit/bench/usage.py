@@ -57,7 +57,8 @@ class Usage:
         return {name: Spent(seconds, own.get(name, 0)) for name, seconds in sorted(cpu.items())}
 
     def _everybody(self) -> list[tuple[str, int]]:
-        found = [(name, pid) for name, pids in self._processes.items() for pid in pids]
+        # An edge under Lambda's runtime client is a process with sandboxes below it.
+        found = [(name, member) for name, pids in self._processes.items() for pid in pids for member in _family(pid)]
         if self._kafka is not None:
             found.append(("kafka", self._kafka))
         if self._dynamodb is not None:
@@ -84,6 +85,14 @@ def spent_between(before: Mapping[str, Spent], after: Mapping[str, Spent]) -> di
     """CPU seconds by name between two looks; what used none is left out."""
     found = {name: spent.cpu_s - (before[name].cpu_s if name in before else 0.0) for name, spent in after.items()}
     return {name: seconds for name, seconds in found.items() if seconds > 0}
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all that descends from it."""
+    found = [pid]
+    for member in found:
+        found += _children(member)
+    return found
 
 
 def _children(pid: int) -> list[int]:
