@@ -17,8 +17,8 @@ place = from_environment()
 app = make_app(place)
 ledger = Ledger(place)
 
-# How long it waits for a batch to fill, each time. Nothing is added while the last one is worked on, so a shorter wait makes batches of the few
-# events that faust hands over in that time; a longer one is latency.
+# How long it waits for a batch to fill, each time. Nothing is added while the last one is worked on, so a shorter wait makes batches of few
+# events; a longer one is latency.
 _WITHIN = 0.05
 
 
