@@ -4,9 +4,7 @@ Every setting comes from the environment (FP_*). A process whose rung's posture 
 """
 
 import hashlib
-import ipaddress
 import re
-from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -16,33 +14,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from laws.canonical import canonical_json
 from laws.fields import Label
+from spine.rungs import KafkaSecurity, PostureError, Rung, is_local
+
+__all__ = ["KafkaSecurity", "PostureError", "Rung", "Settings", "Timeouts", "is_local", "load_settings", "posture_reasons"]
 
 _IMAGE_DIGEST = re.compile(r"(.+@)?sha256:[0-9a-f]{64}\Z")
-_LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "host.docker.internal"})
-
-
-class Rung(StrEnum):
-    """The environment ladder."""
-
-    LOCAL_PARITY = "local_parity"
-    DEV_MIN = "dev_min"
-    DEV_FULL = "dev_full"
-    PROD_TARGET = "prod_target"
-
-
-class KafkaSecurity(StrEnum):
-    """How a client speaks to the bus."""
-
-    PLAINTEXT = "PLAINTEXT"
-    SASL_IAM = "SASL_IAM"
-
-
-class PostureError(Exception):
-    """The settings break the posture of the rung; `reasons` holds all of them."""
-
-    def __init__(self, rung: str, reasons: list[str]) -> None:
-        super().__init__(f"FP_ENV={rung} refuses to start:\n" + "\n".join(f"  - {reason}" for reason in reasons))
-        self.reasons = reasons
 
 
 class Timeouts(BaseSettings):
@@ -166,17 +142,6 @@ def _hosts(endpoint: str) -> list[str]:
     if "://" in endpoint:
         return [urlsplit(endpoint).hostname or ""]
     return [part.rsplit(":", 1)[0].strip("[] ") for part in endpoint.split(",")]
-
-
-def is_local(host: str) -> bool:
-    """Whether a host is this machine: loopback, unspecified, or a name of it."""
-    if host.lower() in _LOCAL_NAMES or host == "":
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_unspecified
 
 
 def _query_option(url: str, name: str) -> str:
