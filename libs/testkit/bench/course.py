@@ -32,6 +32,8 @@ class Course:
     told: list[dict[str, Any]] = field(default_factory=list)
     sent: dict[str, Any] = field(default_factory=dict)
     drain_seconds: float = 0.0
+    reconcile_seconds: float = 0.0
+    """Of reading every topic and every table back, and comparing them."""
 
     def of(self, name: str) -> Played | None:
         """A phase by its name."""

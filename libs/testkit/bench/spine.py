@@ -60,7 +60,8 @@ async def measure(options: SpineOptions, say: Say) -> bool:
         began = time.monotonic()
         bus = await read_bus(platform.engines.endpoints.kafka_bootstrap, platform.site.prefix)
         result = await reconcile(platform, *_answered(course), Said(), bus)
-        say(f"{bus.records:,} records and every table reconciled in {time.monotonic() - began:.0f} s")
+        course.reconcile_seconds = time.monotonic() - began
+        say(f"{bus.records:,} records and every table reconciled in {course.reconcile_seconds:.0f} s")
     finally:
         # The processes first: what they were profiled by is written when they end.
         await platform.stop()
@@ -109,6 +110,8 @@ async def _play(course: Course, bodies: Path, say: Say) -> None:
         rate = options.rate
         if options.search:
             course.searched, found = await highest_rate(driving, watch, options.rate, options.search_seconds, _SETTLED_BACKLOG, say)
+            if not found:
+                raise RuntimeError(f"no rate holds, down to {min(step['rate'] for step in course.searched):,.0f} admitted/s")
             rate = min(rate, found)
         for phase in phases(options):
             # A search that found less than was asked for scales everything by it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -58,6 +59,12 @@ def summary_of(course: Course, bus: Bus, result: Reconciliation) -> dict[str, An
             "driver_late_ms": max((said["late_ms"] for said in told_between(course.told, steady.begin, steady.end)), default=0.0),
         },
         "drain_seconds": round(course.drain_seconds, 1),
+        "reconciliation": {
+            "seconds": round(course.reconcile_seconds, 1),
+            "records": bus.records,
+            # Linux tells it in kilobytes.
+            "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000),
+        },
         "windows": [window._asdict() for window in by_window],
         "admitted": _admitted_series(course),
         "backlog": [
