@@ -4,14 +4,13 @@ import argparse
 import sys
 
 import uvloop
-from pydantic import ValidationError
 
 from ingress.http_adapter import Adapter
 from ingress.local import InProcess, Sandboxed, Served
 from ingress.logs import configure_logs
-from ingress.settings import EdgeSettings, Table, load_settings
+from ingress.settings import EdgeSettings, SettingsError, Table, load_settings
 from ingress.tables import ensure_tables
-from spine.settings import PostureError, Rung
+from spine.rungs import PostureError, Rung
 
 
 async def _serve(settings: EdgeSettings, arguments: argparse.Namespace) -> None:
@@ -39,7 +38,7 @@ def main() -> None:
     configure_logs()
     try:
         settings = load_settings()
-    except (PostureError, ValidationError) as error:
+    except (PostureError, SettingsError) as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
     if arguments.sandboxes and settings.table is Table.MEMORY:

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
-import structlog
-
 from ingress.admission_store import AdmissionTable
 from ingress.aws_json import ServiceError
 from ingress.batches import PublishUnknownError
@@ -17,6 +15,7 @@ from ingress.dynamodb import StoreError
 from ingress.health import BUS, LETTERS, STORE, Health
 from ingress.inspection import Candidate
 from ingress.letters import Letter, LetterQueue
+from ingress.logs import log
 from ingress.policy import TYPE_OF_CLASS
 from ingress.receipt import Decision
 from ingress.record import Record
@@ -28,8 +27,6 @@ from ingress.steps import Step, reached
 from laws.headers import Provenance
 from laws.reasons import Reason
 from laws.times import format_instant
-
-log = structlog.get_logger()
 
 _OWNER_BYTES = 8
 # A row whose holder changes under our hands is looked at again; three holders within one request means that others are at work.

@@ -5,13 +5,10 @@ import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-import structlog
-
 from ingress.aws_json import ServiceError
+from ingress.logs import log
 from ingress.producers import Credentials, CredentialsError, Producer
 from spine.tokens import principal_of
-
-log = structlog.get_logger()
 
 KEY_HEADER = "x-ig-api-key"
 TOKEN_HEADER = "authorization"  # noqa: S105  the name of a header

@@ -8,12 +8,11 @@ import asyncio
 import ssl
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import structlog
-
 from ingress.batches import Ack, PublishUnknownError, in_batches
+from ingress.logs import log
 from ingress.policy import DOORS
 from ingress.record import Record
 from ingress.row import AdmissionRow
@@ -21,7 +20,7 @@ from ingress.search import Found, Wanted
 from ingress.settings import EdgeSettings
 from ingress.steps import Step, reached
 from laws.topics import AUDIT, Topic
-from spine.settings import KafkaSecurity
+from spine.rungs import KafkaSecurity
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -29,11 +28,13 @@ if TYPE_CHECKING:
 
     from spine.bus import TopicIdentity
 
-log = structlog.get_logger()
 
 TOPICS: tuple[Topic, ...] = (*dict.fromkeys(door.topic for door in DOORS.values() if door.topic is not None), AUDIT)
 """Everything that the edge writes to."""
 
+# A sandbox that was frozen for longer thaws with connections that the other end has closed: a load balancer's after 350 s, a broker's
+# after 600 s, MSK's when the token that they were opened with is over (900 s), which aiokafka can't renew on them (#1080).
+IDLE_S = 300.0
 # A failed connect is not repeated for every item of an array.
 _RECONNECT_EVERY_S = 0.5
 # A sender's back-off is 0.1 s: what has not ended by itself after twice that waits for something that will not come.
@@ -62,8 +63,11 @@ class _Line(NamedTuple):
 class Bus:
     """One producer at a time, and what is known of the topics."""
 
-    def __init__(self, settings: EdgeSettings) -> None:
+    def __init__(self, settings: EdgeSettings, now: Callable[[], float] = time.time) -> None:
         self._settings = settings
+        # The wall clock: a monotonic one may stand still while a sandbox is frozen.
+        self._now = now
+        self._used_at = now()
         self._prefix = settings.topic_prefix
         self._options: dict[str, Any] = {}
         self._line: _Line | None = None
@@ -76,6 +80,10 @@ class Bus:
 
     async def ensure(self) -> None:
         """Connects if there is no producer. Raises BusError, at once if the last try was a moment ago."""
+        now = self._now()
+        if self._line is not None and now - self._used_at > IDLE_S:
+            self._abandon(self._line)  # nothing is under way on it: whoever waits for an answer uses it
+        self._used_at = now
         if self._line is not None:
             return
         async with self._connecting:

@@ -30,7 +30,7 @@ def source_of(settings: EdgeSettings, parameters: Parameters | None) -> Load:
         if parameters is not None:
             return read_credentials(await parameters.read(settings.credentials_parameter), settings.rate_profile.per_second)
         if settings.credentials:
-            return read_credentials(settings.credentials.get_secret_value(), settings.rate_profile.per_second)
+            return read_credentials(settings.credentials, settings.rate_profile.per_second)
         return _one_for_all(settings)
 
     return load

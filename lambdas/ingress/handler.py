@@ -22,5 +22,5 @@ _warm = Warm(_open)
 
 
 def handler(event: Mapping[str, Any], _context: object) -> Response:
-    """One invocation. Raises spine.settings.PostureError or pydantic.ValidationError where the settings forbid to serve."""
+    """One invocation. Raises spine.rungs.PostureError or ingress.settings.SettingsError where the settings forbid to serve."""
     return _warm.run(lambda edge: edge.handle(event))

@@ -4,14 +4,13 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-import structlog
-
 from ingress.admission import Admission, DifferentPayloadError, Verdict
 from ingress.answers import Answer, retry
 from ingress.aws_json import ServiceError
 from ingress.capacity import Capacity
 from ingress.claiming import Claims
 from ingress.inspection import Candidate, Detail, Refused, inspect
+from ingress.logs import log
 from ingress.producers import Producer
 from ingress.receipt import receipt_of
 from ingress.record import Caller, Record, Stamp
@@ -21,8 +20,6 @@ from ingress.spread import spread
 from ingress.turns import Turns
 from laws.headers import Correlation
 from laws.reasons import Reason
-
-log = structlog.get_logger()
 
 # Items that are claimed, published and settled together. A store that takes a thousand puts a second has claimed them in a quarter of a
 # second, so that the first of them is still far from the end of its lease when the last is published.

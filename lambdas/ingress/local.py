@@ -5,16 +5,13 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-import structlog
-
 from ingress.answers import Response, retry, single
 from ingress.edge import Edge
 from ingress.letters import LetterQueue
+from ingress.logs import log
 from ingress.runtime_api import Function, InvocationError
 from ingress.settings import EdgeSettings
 from laws.reasons import Reason
-
-log = structlog.get_logger()
 
 # A message is away from other readers for as long as a drain may take.
 _VISIBILITY_S = 120

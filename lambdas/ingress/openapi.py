@@ -14,7 +14,7 @@ from laws.envelope import Envelope
 from laws.reasons import Reason
 
 _REF = "#/components/schemas/{name}"
-_LIMIT = EdgeSettings.model_fields["max_items"].default
+_LIMIT = next(field.default for field in fields(EdgeSettings) if field.name == "max_items")
 
 
 # The payload is raw bytes to the edge; its schema is that of the type.

@@ -10,17 +10,15 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-import structlog
 
 from ingress.admission_store import AdmissionTable
 from ingress.bus import Bus, BusError
 from ingress.dynamodb import StoreError
 from ingress.letters import DECODER
+from ingress.logs import log
 from ingress.resolver import Outcome, Resolver
 from ingress.row import UNSETTLED, AdmissionRow
 from ingress.steps import Step, reached
-
-log = structlog.get_logger()
 
 # Rows that are looked for in one reading of their partitions. Their keys and marks are all that is kept of them: about 1 MB.
 _ROWS = 1000

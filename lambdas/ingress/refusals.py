@@ -2,8 +2,6 @@
 
 from datetime import UTC, datetime
 
-import structlog
-
 from ingress.admission import DifferentPayloadError
 from ingress.anomaly import Mismatch, anomaly_record
 from ingress.answers import Answer, retry
@@ -12,6 +10,7 @@ from ingress.bus import Bus, BusError
 from ingress.dynamodb import StoreError
 from ingress.health import BUS, STORE, Health
 from ingress.inspection import Candidate, Detail, Refused
+from ingress.logs import log
 from ingress.quarantine import Quarantine, id_of
 from ingress.receipt import Decision
 from ingress.record import Caller
@@ -19,8 +18,6 @@ from ingress.steps import Step, reached
 from laws.headers import Correlation, Provenance
 from laws.reasons import Reason
 from laws.times import format_instant
-
-log = structlog.get_logger()
 
 
 class Refusals:

@@ -1,23 +1,29 @@
-"""What one edge process is told, all of it by the environment (FP_ENV, FP_IG_*), and the posture of its rung (architecture.md)."""
+"""What one edge process is told, all of it by the environment (FP_ENV, FP_IG_*), and the posture of its rung (architecture.md).
+
+Read with msgspec: a validation library that costs a cold start 200 ms would be its largest part.
+"""
 
 import hashlib
+import os
 import re
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+import msgspec
+from msgspec import Meta
 
 from laws.canonical import canonical_json
-from spine.settings import KafkaSecurity, PostureError, Rung, is_local
+from laws.fields import Label, PlatformRunId
+from spine.rungs import KafkaSecurity, PostureError, Rung, is_local
 
 POLICY_REV = "ig.schema_policy.v1"
+PREFIX = "FP_IG_"
 
 # Room between the end of a publish and the end of its row's lease: bytes that already left may still be appended in it.
 LEASE_MARGIN_S = 1.0
 
-_KEY_HASH = re.compile(r"[0-9a-f]{64}\Z")
 _LATEST = re.compile(r"(^|[:@/.-])latest$")
 
 
@@ -48,21 +54,29 @@ class Table(StrEnum):
     """In the process, for a benchmark; local_parity alone, and one process."""
 
 
-class EdgeSettings(BaseSettings):
+class SettingsError(ValueError):
+    """The environment says something that can't be meant; names the variable, never its value."""
+
+
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+Text = Annotated[str, Meta(min_length=1)]
+KeyHash = Annotated[str, Meta(pattern="^[0-9a-f]{64}\\Z")]
+
+
+class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of the edge. API keys are known by their SHA-256 only; AWS credentials come from the standard chain."""
 
-    # hide_input: somebody who puts a key where its digest belongs must not find it in the log.
-    model_config = SettingsConfigDict(env_prefix="FP_IG_", extra="ignore", frozen=True, populate_by_name=True, hide_input_in_errors=True)
-
-    env: Rung = Field(validation_alias="FP_ENV")
+    env: Rung
     # Both go into every row; the bound keeps a row with the longest event id within 1 KiB (domain.md 2.9).
-    release_id: Annotated[str, Field(min_length=1, max_length=64)]
-    active_run: Annotated[str, Field(pattern="^platform_[0-9]{8}T[0-9]{6}Z$")]
-    phase_id: Annotated[str, Field(min_length=1, max_length=128)] = "P6"
+    release_id: Annotated[str, Meta(min_length=1, max_length=64)]
+    active_run: PlatformRunId
+    phase_id: Label = "P6"
     # Who may push: a parameter of SSM, or for the local rungs the same document as it stands, or keys alone (ingress.producers).
     credentials_parameter: str = ""
-    credentials: SecretStr | None = None
-    api_key_hashes: Annotated[tuple[str, ...], NoDecode] = ()
+    credentials: str = ""
+    # Two at once, so that a key can be rotated without a moment in which no key is good.
+    api_key_hashes: Annotated[tuple[KeyHash, ...], Meta(max_length=2)] = ()
 
     kafka_bootstrap: str
     kafka_security: KafkaSecurity
@@ -70,7 +84,7 @@ class EdgeSettings(BaseSettings):
     # Lets tests share a broker; the platform's own topics have no prefix.
     topic_prefix: str = ""
 
-    region: Annotated[str, Field(min_length=1)]
+    region: Text
     dynamodb_endpoint: str = ""
     ssm_endpoint: str = ""
     s3_endpoint: str = ""
@@ -81,46 +95,43 @@ class EdgeSettings(BaseSettings):
     dlq_url: str = ""
     # Payloads above so many bytes go by reference (a claim check): Kafka brokers take a record of 1 MiB, and a lane's batch holds hundreds.
     claim_bucket: str = ""
-    claim_bytes: int = Field(default=262_144, ge=1)
+    claim_bytes: Count = 262_144
 
     rate_profile: RateProfile = RateProfile.SEED
     # authority.md 5.1.1 item 11: IG_MAX_REQUEST_BYTES, IG_REQUEST_TIMEOUT_SECONDS, IG_IDEMPOTENCY_TTL_SECONDS.
-    max_body_bytes: int = Field(default=1_048_576, ge=1)
-    request_timeout_s: float = Field(default=30.0, gt=0)
-    idempotency_ttl_s: int = Field(default=259_200, ge=1)
+    max_body_bytes: Count = 1_048_576
+    request_timeout_s: Positive = 30.0
+    idempotency_ttl_s: Count = 259_200
     # 1 MiB holds about 1500 events of the engine; a body of a million tiny refusals would cost a million rows.
-    max_items: int = Field(default=2000, ge=1)
+    max_items: Count = 2000
     # Items in work at once, hence also connections to the store: above it only the queue in front of the store grows.
-    concurrency: int = Field(default=32, ge=1, le=1024)
-    publish_timeout_s: float = Field(default=5.0, gt=0)
-    lease_s: float = Field(default=10.0, gt=0)
-    probe_s: float = Field(default=30.0, gt=0)
+    concurrency: Annotated[int, Meta(ge=1, le=1024)] = 32
+    publish_timeout_s: Positive = 5.0
+    lease_s: Positive = 10.0
+    probe_s: Positive = 30.0
     # Share of the traces that start here which are recorded; a trace that arrives keeps its sender's choice.
-    trace_sample_ratio: float = Field(default=0.0, ge=0, le=1)
+    trace_sample_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.0
 
-    @field_validator("api_key_hashes", mode="before")
+    def __repr__(self) -> str:
+        """Nothing that may be a secret."""
+        return f"EdgeSettings(env={self.env}, release_id={self.release_id!r}, config_digest={self.config_digest()})"
+
     @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-    @field_validator("api_key_hashes")
-    @classmethod
-    def _digests(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        # Two at once, so that a key can be rotated without a moment in which no key is good.
-        if len(value) > 2:
-            raise ValueError(f"{len(value)} key hashes: give one, or two while a key is rotated")
-        if not all(_KEY_HASH.match(digest) for digest in value):
-            raise ValueError("a key hash is not 64 lower-case hex characters: give the SHA-256 of the key, never the key")
-        return value
-
-    @model_validator(mode="after")
-    def _lease_outlives_publish(self) -> Self:
-        if self.lease_s < self.publish_timeout_s + LEASE_MARGIN_S:
-            raise ValueError(
-                f"FP_IG_LEASE_S={self.lease_s:g} must be at least FP_IG_PUBLISH_TIMEOUT_S={self.publish_timeout_s:g} + "
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Settings from values by field name, texts or what they mean. Raises SettingsError."""
+        given = dict(values)
+        if isinstance(hashes := given.get("api_key_hashes"), str):
+            given["api_key_hashes"] = [part.strip() for part in hashes.split(",") if part.strip()]
+        try:
+            settings = msgspec.convert(given, cls, strict=False)
+        except msgspec.ValidationError as error:
+            raise SettingsError(_in_our_words(str(error))) from None
+        if settings.lease_s < settings.publish_timeout_s + LEASE_MARGIN_S:
+            raise SettingsError(
+                f"FP_IG_LEASE_S={settings.lease_s:g} must be at least FP_IG_PUBLISH_TIMEOUT_S={settings.publish_timeout_s:g} + "
                 f"{LEASE_MARGIN_S:g}: else a row is taken over while its first publish may still land"
             )
-        return self
+        return settings
 
     @property
     def dynamodb_url(self) -> str:
@@ -141,13 +152,23 @@ class EdgeSettings(BaseSettings):
         """Digest (hex64) of everything that may change behaviour; addresses and keys are not behaviour."""
         secrets = {"api_key_hashes", "credentials", "credentials_parameter"}
         places = secrets | {"kafka_bootstrap", "dynamodb_endpoint", "ssm_endpoint", "s3_endpoint", "dlq_url", "claim_bucket", "release_id"}
-        shown = {name: str(value) for name, value in self.model_dump(mode="json", exclude=places).items()}
+        shown = {name: str(value) for name, value in msgspec.structs.asdict(self).items() if name not in places}
         return hashlib.sha256(canonical_json(shown)).hexdigest()
 
 
+_VARIABLES = {field: "FP_ENV" if field == "env" else f"{PREFIX}{field.upper()}" for field in EdgeSettings.__struct_fields__}
+_FIELD = re.compile(r"`(?:\$\.)?([a-z_0-9]+)(?:\[[^`]*)?`")
+
+
+def _in_our_words(message: str) -> str:
+    """An error of msgspec with the variables in the places of the fields; it holds no value."""
+    return _FIELD.sub(lambda found: _VARIABLES.get(found[1], found[0]), message)
+
+
 def load_settings() -> EdgeSettings:
-    """Settings from the environment, checked. Raises pydantic.ValidationError or spine.settings.PostureError."""
-    settings = EdgeSettings()
+    """Settings from the environment, checked. Raises SettingsError or spine.rungs.PostureError."""
+    named = {field: os.environ[variable] for field, variable in _VARIABLES.items() if variable in os.environ}
+    settings = EdgeSettings.of(named)
     if reasons := posture_reasons(settings):
         raise PostureError(settings.env.value, reasons)
     return settings
@@ -172,7 +193,7 @@ def _managed_reasons(settings: EdgeSettings) -> list[str]:
     for name, host in _hosts(settings):
         if is_local(host):
             reasons.append(f"{name}: host {host!r} is on this machine; name the managed endpoint")
-    if not settings.credentials_parameter or settings.api_key_hashes or settings.credentials is not None:
+    if not settings.credentials_parameter or settings.api_key_hashes or settings.credentials:
         reasons.append("FP_IG_CREDENTIALS_PARAMETER alone says who may push: a shared key has no producer behind it (domain.md 2.14)")
     if not settings.claim_bucket:
         reasons.append("FP_IG_CLAIM_BUCKET is empty: a payload that no record can carry would have no place")

@@ -7,7 +7,6 @@ payload under the same identity.
 import argparse
 import asyncio
 import json
-import logging
 import secrets
 import signal
 import sys
@@ -17,11 +16,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-import structlog
 from msgspec.structs import replace
 
 from ingress.edge import Edge
 from ingress.inspection import Candidate, inspect
+from ingress.logs import log
 from ingress.record import Caller
 from ingress.row import UNSETTLED, AdmissionRow, State, from_item, to_item
 from ingress.steps import Step
@@ -262,7 +261,7 @@ async def run(site: Site, seed: int, kills: int, freezes: int, races: int, dlq_u
 
 async def _main(arguments: argparse.Namespace) -> None:
     dummy_credentials()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    log.muted = True
     from tests.ingress.cloud import REGION, running_cloud  # noqa: PLC0415  moto takes a second
 
     with borrowed() as engines, running_cloud() as cloud:

@@ -20,18 +20,17 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-import structlog
-
 from ingress.anomaly import Mismatch
 from ingress.batches import Ack, PublishUnknownError
 from ingress.bus import Bus, Place
 from ingress.capacity import Capacity
 from ingress.edge import Edge
 from ingress.inspection import Refused
+from ingress.logs import log
 from ingress.quarantine import Kept, id_of
 from ingress.record import Record
 from ingress.settings import EdgeSettings
-from spine.settings import Rung
+from spine.rungs import Rung
 from tests.ingress.messy import messy_item
 from tests.ingress.rig import KEY, KEY_HASH, RUN, traffic
 
@@ -141,9 +140,9 @@ class Fuzz:
     """An edge and what was kept of everything that it refused."""
 
     def __init__(self) -> None:
-        settings = EdgeSettings.model_validate(
+        settings = EdgeSettings.of(
             {
-                "FP_ENV": Rung.LOCAL_PARITY,
+                "env": Rung.LOCAL_PARITY,
                 "release_id": "fuzz",
                 "active_run": RUN,
                 "api_key_hashes": KEY_HASH,
@@ -215,7 +214,7 @@ def carried(body: bytes) -> dict[str, Any]:
 
 async def run(count: int, seed: int) -> Counter[str]:
     """So many fuzzed items; what was answered, by decision and reason."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    log.muted = True
     fuzz, rng = Fuzz(), Random(seed)
     while fuzz.counts["items"] < count:
         await fuzz.one(rng)

@@ -157,7 +157,7 @@ class Site:
     def settings(self, **changes: Any) -> EdgeSettings:
         """The same as settings; keyword arguments are fields."""
         names = {name.removeprefix("FP_IG_").lower(): value for name, value in self.environment().items()}
-        return EdgeSettings.model_validate({"FP_ENV": names.pop("fp_env")} | names | changes)
+        return EdgeSettings.of({"env": names.pop("fp_env")} | names | changes)
 
     @asynccontextmanager
     async def edge(self, **changes: Any) -> AsyncIterator[Edge]:

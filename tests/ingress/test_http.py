@@ -25,7 +25,7 @@ async def test_the_answers_over_http(site: Site, tmp_path: Path) -> None:
         assert (await edge.push(b'{"a":"\xff"}')).reasons == ["ENVELOPE_INVALID", "MALFORMED_JSON"]
         assert (await edge.push(event, {"X-IG-Api-Key": "wrong"})).status == 401
         assert (await edge.push(b" " * (2**20 + 1))).status == 413
-        assert (await edge.request("GET", "/v1/ingest/push")).status == 404
+        assert (await edge.request("GET", "/v1/ingest/push")).status == 405
         assert (await edge.request("POST", "/other")).status == 404
         health = await edge.request("GET", "/v1/ops/health")
         assert (health.status, health.body["state"]) == (200, "GREEN")

@@ -3,8 +3,6 @@
 import asyncio
 import base64
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +11,7 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from pydantic import ValidationError
+from msgspec.structs import replace
 
 from ingress.anomaly import Mismatch, anomaly_record
 from ingress.inspection import Candidate, inspect
@@ -21,13 +19,14 @@ from ingress.policy import policy_digest
 from ingress.rate import TokenBucket
 from ingress.record import Caller, Stamp
 from ingress.row import AdmissionRow, Item, State, from_item, to_item
-from ingress.settings import POLICY_REV, EdgeSettings, posture_reasons
+from ingress.settings import POLICY_REV, EdgeSettings, SettingsError, posture_reasons
 from ingress.signature import Signer
 from ingress.turns import Turns
 from laws.canonical import canonical_json
 from laws.envelope import decode_envelope
 from laws.headers import Provenance, missing_headers
 from laws.payload_hash import payload_hash
+from spine.rungs import Rung
 from tests.ingress.rig import KEY_HASH, RUN, traffic
 
 PROVENANCE = Provenance(POLICY_REV, policy_digest(), "c" * 64, "local-test")
@@ -61,9 +60,9 @@ def test_the_bucket_starts_full_and_owes_what_was_let_through() -> None:
 
 
 def settings(**changes: Any) -> EdgeSettings:
-    return EdgeSettings.model_validate(
+    return EdgeSettings.of(
         {
-            "FP_ENV": "dev_full",
+            "env": "dev_full",
             "release_id": "r1",
             "active_run": RUN,
             "credentials_parameter": "/fraud-platform/dev_full/ig/credentials",
@@ -90,19 +89,19 @@ def test_a_managed_rung_refuses_loopback_plaintext_and_prefixes() -> None:
     for part in ("127.0.0.1", "::1", "localhost", "https", "SASL_IAM", "TOPIC_PREFIX"):
         assert part in reasons
     assert posture_reasons(settings(release_id="edge:latest")) == ["FP_IG_RELEASE_ID holds the word latest: pin a version"]
-    assert posture_reasons(broken.model_copy(update={"env": "local_parity"})) == []
+    assert posture_reasons(replace(broken, env=Rung.LOCAL_PARITY)) == []
 
 
 @pytest.mark.parametrize("hashes", ["the-key-itself", ",".join([KEY_HASH] * 3)])
 def test_settings_take_one_or_two_digests_and_never_show_what_they_got(hashes: str) -> None:
-    with pytest.raises(ValidationError) as refused:
+    with pytest.raises(SettingsError) as refused:
         settings(api_key_hashes=hashes)
-    assert "the SHA-256 of the key" in str(refused.value) or "give one, or two" in str(refused.value)
+    assert "FP_IG_API_KEY_HASHES" in str(refused.value)
     assert "the-key-itself" not in str(refused.value)
 
 
 def test_a_lease_ends_after_every_publish_that_it_covers() -> None:
-    with pytest.raises(ValidationError, match="FP_IG_LEASE_S"):
+    with pytest.raises(SettingsError, match="FP_IG_LEASE_S"):
         settings(lease_s=5.0, publish_timeout_s=5.0)
 
 
@@ -234,7 +233,7 @@ def test_an_anomaly_has_one_form_whoever_publishes_it() -> None:
     assert dict(record.headers)["x-fp-event-id"].decode() == envelope.event_id
 
 
-# --- turns and cold start -----------------------------------------------------------------------------------------------
+# --- turns -----------------------------------------------------------------------------------------------------------
 
 
 async def test_one_key_is_one_at_a_time_and_nothing_is_left_behind() -> None:
@@ -251,10 +250,3 @@ async def test_one_key_is_one_at_a_time_and_nothing_is_left_behind() -> None:
     await asyncio.gather(*(work() for _ in range(20)))
     assert most == 1
     assert not turns._waiting
-
-
-def test_the_handler_imports_no_client_before_it_serves() -> None:
-    heavy = ("aiokafka", "aiohttp", "botocore", "fastapi", "sqlalchemy", "opentelemetry", "spine.bus")
-    code = f"import sys, ingress.handler; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -77,8 +77,8 @@ async def test_in_memory_a_row_lives_as_long_as_it_says() -> None:
 
 def test_rows_in_memory_are_refused_beyond_local_parity() -> None:
     for env in ("dev_min", "dev_full", "prod_target"):
-        assert any("FP_IG_TABLE" in reason for reason in posture_reasons(settings(FP_ENV=env, table="memory")))
-    assert posture_reasons(settings(FP_ENV="local_parity", table="memory")) == []
+        assert any("FP_IG_TABLE" in reason for reason in posture_reasons(settings(env=env, table="memory")))
+    assert posture_reasons(settings(env="local_parity", table="memory")) == []
 
 
 async def test_an_array_is_admitted_with_rows_in_memory_as_with_any_others(site: Site) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import multiprocessing
 import os
 import signal
@@ -11,10 +10,9 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
-import structlog
-
 from ingress.batches import Ack, PublishUnknownError
 from ingress.edge import Edge
+from ingress.logs import log
 from ingress.settings import EdgeSettings, load_settings
 from ingress.steps import Step, install
 from tests.ingress.rig import Answered, push
@@ -99,7 +97,7 @@ def start(order: Order) -> Victim:
 
 def _run(order: Order, pipe: Connection) -> None:
     os.environ.update(order.environment)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    log.muted = True
     seen: Counter[Step] = Counter()
 
     def hook(step: Step) -> None:
