@@ -1,6 +1,8 @@
 """The bus as the spine uses it: connection options, topic identity, consumer and producer. Kafka transactions are not used, on purpose."""
 
+import asyncio
 import ssl
+import time
 import uuid
 from dataclasses import dataclass
 from io import BytesIO
@@ -146,6 +148,9 @@ class TopicWatch:
 
     def __init__(self, options: dict[str, Any]) -> None:
         self._client = AIOKafkaClient(**options)
+        self._asking = asyncio.Lock()
+        self._known: dict[str, TopicIdentity | None] = {}
+        self._known_at = 0.0
 
     async def start(self) -> None:
         """Connects. Raises aiokafka.errors.KafkaConnectionError."""
@@ -163,6 +168,20 @@ class TopicWatch:
             if entry[0] not in (0, _UNKNOWN_TOPIC):
                 raise for_code(entry[0])(f"metadata of {entry[1]}")
         return {entry[1]: TopicIdentity(response.cluster_id, entry[2], len(entry[4])) for entry in response.topics if entry[0] == 0}
+
+    async def recent(self, topics: list[str], age: float) -> dict[str, TopicIdentity]:
+        """Identity by name, from an answer that is at most `age` seconds old: one question serves every lane that asks meanwhile.
+
+        Raises as `identities` does.
+        """
+        async with self._asking:
+            if time.monotonic() - self._known_at > age or not self._known.keys() >= set(topics):
+                asked_at = time.monotonic()
+                wanted = sorted({*self._known, *topics})
+                found = await self.identities(wanted)
+                self._known = {name: found.get(name) for name in wanted}
+                self._known_at = asked_at
+        return {name: identity for name in topics if (identity := self._known[name]) is not None}
 
     async def advise(self, group: str, offsets: dict[str, dict[int, int]]) -> None:
         """Commit {topic: {partition: next offset}} under a group's name, for lag tools. Raises aiokafka.errors.KafkaError.

@@ -40,12 +40,10 @@ _FIRST_BATCH = 200
 _SMALLEST_BATCH = 20
 # After a batch that took all there was, a lane rests three times as long as its transaction took, so that the next one is worth its round
 # trips: without a rest it would begin again for every few records, and eight services on two cores would do nothing else. Where a batch
-# waits, there is no rest; and never one longer than this, which is what a record may lose by it.
+# waits, there is no rest; and never one longer than the group allows.
 _REST = 3.0
-_LONGEST_REST = 0.1
 _TIMERS_AT_ONCE = 500
 _ANSWERS_AT_ONCE = 500
-_ADVISORY_COMMIT_EVERY = 1.0
 # Timers that wait for the log as well as for the clock are looked at this often once their time has come.
 _TIMER_RECHECK = 0.05
 
@@ -93,7 +91,6 @@ class LaneWorker:
         self.drained_in: float | None = None
         self._intake: Intake | None = None
         self._positions: list[Position] = []
-        self._identity_at = 0.0
         self._batch_size = min(_FIRST_BATCH, settings.batch_max)
         self._timer_at: float | None = 0.0 if spec.group.timers else None
         self._discontinuities = 0
@@ -133,7 +130,7 @@ class LaneWorker:
                 self._positions = await self._patiently(lambda: self._stand(consumer), "read the lane's positions")
                 self._intake = Intake(consumer, self._positions, self._rt.settings.topic_prefix, self._reseeking)
                 self._intake.start()
-                helpers += [group.create_task(self._read()), group.create_task(self._advise())]
+                helpers.append(group.create_task(self._read()))
             if self.spec.group.tasks:
                 helpers.append(group.create_task(self.tasks.run()))
             self.ready = True
@@ -179,7 +176,7 @@ class LaneWorker:
 
     async def _stand(self, consumer: AIOKafkaConsumer) -> list[Position]:
         rows = {row["topic"]: row for row in await self._rt.pool.fetch(_POSITIONS, self.spec.lane)}
-        identities = await self._identities()
+        identities = await self._identities(age=0.0)
         positions = []
         for topic in group_topics(self.spec.group):
             now = identities.get(topic.name)
@@ -207,16 +204,13 @@ class LaneWorker:
         self._note(HandoverEvent.BEGAN, f"{name}/{self.spec.home} at offset {offset}")
         return Position(topic, self.spec.home, now, offset)
 
-    async def _identities(self) -> dict[str, TopicIdentity]:
+    async def _identities(self, age: float) -> dict[str, TopicIdentity]:
         prefix = self._rt.settings.topic_prefix
-        found = await self._rt.watch.identities([prefix + topic.name for topic in group_topics(self.spec.group)])
-        self._identity_at = time.monotonic()
+        found = await self._rt.watch.recent([prefix + topic.name for topic in group_topics(self.spec.group)], age)
         return {name.removeprefix(prefix): identity for name, identity in found.items()}
 
     async def _check_identities(self) -> None:
-        if time.monotonic() - self._identity_at < _IDENTITY_AGE:
-            return
-        identities = await self._identities()
+        identities = await self._identities(_IDENTITY_AGE)
         for position in self._positions:
             check_identity(position, identities.get(position.topic.name))
 
@@ -312,7 +306,7 @@ class LaneWorker:
             self._batch_size = max(_SMALLEST_BATCH, int(self._batch_size * max(0.5, target / seconds)))
         elif full:
             self._batch_size = min(settings.batch_max, int(self._batch_size * 1.25) + 1)
-        self._rest_until = 0.0 if full else time.monotonic() + min(_LONGEST_REST, seconds * _REST)
+        self._rest_until = 0.0 if full else time.monotonic() + min(self.spec.group.longest_rest, seconds * _REST)
 
     async def _apply_halving(self, inputs: Sequence[Input], ends: dict[str, int]) -> None:
         """Apply; a batch that the store refuses is halved down to the one input whose fault it is, which is parked."""
@@ -330,16 +324,23 @@ class LaneWorker:
     async def _apply_timers(self) -> bool:
         if self._timer_at is None or time.monotonic() < self._timer_at or not self.spec.group.timers:
             return False
+        # Looked at without a lock first: most waits are settled before they are due, and a transaction for nothing is not free.
+        if not await self._is_due():
+            return False
         reached(Step.TIMER_DUE)
         applied = await self._apply_selected(
             lambda limit: lambda connection: self._scheduled.due(connection, self.spec, limit), _TIMERS_AT_ONCE
         )
-        await self._schedule_timers()
+        if applied is None:
+            # Its time has come, but the log is not read up to where it must be.
+            self._timer_at = time.monotonic() + _TIMER_RECHECK
         return applied is not None
 
-    async def _schedule_timers(self) -> None:
+    async def _is_due(self) -> bool:
+        """Whether the first timer's time has come; notes when it will."""
         delay = await self._patiently(lambda: self._rt.pool.fetchval(_NEXT_TIMER, self.spec.lane), "look for timers")
-        self._timer_at = None if delay is None else time.monotonic() + max(_TIMER_RECHECK, float(delay))
+        self._timer_at = None if delay is None else time.monotonic() + float(delay)
+        return delay is not None and float(delay) <= 0
 
     async def _apply_answers(self) -> bool:
         if not self._answers:
@@ -413,9 +414,10 @@ class LaneWorker:
             self.publisher.wake()
         if applied.tasks:
             self.tasks.wake()
-        if applied.waits and self.spec.group.timers:
-            # The next look at the clock decides when; a new wait may be due before the one that was looked for.
-            self._timer_at = min(self._timer_at or float("inf"), time.monotonic() + _TIMER_RECHECK)
+        if applied.first_due is not None and self.spec.group.timers:
+            # A new wait may be due before the one that was looked for.
+            due = time.monotonic() + applied.first_due
+            self._timer_at = due if self._timer_at is None else min(self._timer_at, due)
 
     async def _settle_commit(self, unknown: UnknownCommitError) -> bool:
         async def look() -> bool:
@@ -443,21 +445,19 @@ class LaneWorker:
                 self._rt.warnings.pop(f"lane {self.spec.lane}", None)
                 return found
 
-    # --- advisory offsets ---
-
-    async def _advise(self) -> None:
-        while True:
-            await asyncio.sleep(_ADVISORY_COMMIT_EVERY)
-            await self._advise_once()
+    # --- what is told of the lane ---
 
     async def _advise_once(self) -> None:
-        if self._intake is None or not self.next_offsets:
-            return
         try:
-            await self._rt.watch.advise(self._rt.service.name, self._intake.places(self.next_offsets))
+            if places := self.places():
+                await self._rt.watch.advise(self._rt.service.name, places)
         except TRANSIENT as error:
-            # Only lag tools read it: the next second writes a newer one.
+            # Only lag tools read it: the next owner writes a newer one.
             _log.info("lane.advisory_commit_failed", lane=self.spec.lane, error=str(error))
+
+    def places(self) -> dict[str, dict[int, int]]:
+        """{physical topic: {partition: next offset}}, as advisory offsets are told."""
+        return self._intake.places(self.next_offsets) if self._intake else {}
 
     def lag_seconds(self) -> dict[str, float]:
         """Seconds behind the end, by topic."""

@@ -72,6 +72,7 @@ class Applied(NamedTuple):
     answers: tuple[CommandAnswer, ...]
     """One per input of the command inlet; empty for other inlets."""
     tasks: int
-    waits: int
+    first_due: float | None
+    """Seconds until the first of the waits that it began is due; None where it began none."""
     emitted: tuple[tuple[str, str, str], ...]
     """(event type, traceparent, traceparent of its cause) of every output of a sampled trace."""

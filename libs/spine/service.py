@@ -345,6 +345,9 @@ class LaneGroup:
     tasks: tuple[Task, ...] = ()
     local_lanes: int | None = None
     """Number of lanes of a group that reads no topic; for ever."""
+    longest_rest: float = 0.1
+    """Seconds by which a record may be later because its lane rests, so that more records share a transaction; where there is little to
+    do it rests less, and where a batch waits not at all."""
 
 
 @dataclass(frozen=True)

@@ -497,7 +497,7 @@ class _Apply:
             outputs=len(self._writes.outbox),
             answers=tuple(answers),
             tasks=self._writes.tasks,
-            waits=self._writes.waits,
+            first_due=self._writes.first_due,
             emitted=tuple(
                 (row.event_type, row.traceparent, row.cause_traceparent)
                 for row, _ in self._writes.outbox

@@ -47,6 +47,7 @@ _log = structlog.get_logger(__name__)
 _BEATS_PER_LEASE = 4
 # A lane is stopped this share of the lease before its end: what is in flight must be over when another may claim.
 _SAFETY = 0.2
+_ADVISORY_COMMIT_EVERY = 1.0
 # What became of the lanes is told until this long after the last of them is gone: a store that is away must not keep a process from ending.
 _LAST_WORDS = 1.0
 
@@ -129,6 +130,7 @@ class Worker:
         watchdog = asyncio.create_task(self._watch_lease())
         listener = asyncio.create_task(self._listen())
         recorder = asyncio.create_task(self._handovers.run())
+        advisor = asyncio.create_task(self._advise())
         joined = False
         try:
             while not self._stopping.is_set():
@@ -147,6 +149,7 @@ class Worker:
         finally:
             watchdog.cancel()
             listener.cancel()
+            advisor.cancel()
             await self._handovers.close(recorder, Deadline(_LAST_WORDS))
 
     async def _pause(self) -> None:
@@ -275,6 +278,21 @@ class Worker:
                 for lane, task in list(self._tasks.items()):
                     self._note_given_up(HandoverEvent.LEASE_IN_DOUBT, lane)
                     task.cancel()
+
+    async def _advise(self) -> None:
+        """Tells lag tools every second how far all lanes have read, in one commit."""
+        while True:
+            await asyncio.sleep(_ADVISORY_COMMIT_EVERY)
+            places: dict[str, dict[int, int]] = {}
+            for worker in self._lanes.values():
+                for topic, offsets in worker.places().items():
+                    places.setdefault(topic, {}).update(offsets)
+            try:
+                if places:
+                    await self._rt.watch.advise(self._rt.service.name, places)
+            except TRANSIENT as error:
+                # Only lag tools read it: the next second writes a newer one.
+                _log.info("worker.advisory_commit_failed", error=str(error))
 
     async def _listen(self) -> None:
         while True:

@@ -355,9 +355,10 @@ class Writes:
         return sum(1 for row in self._pending if row[7] is not None)
 
     @property
-    def waits(self) -> int:
-        """Waits that this transaction began."""
-        return sum(1 for row in self._pending if row[7] is None)
+    def first_due(self) -> float | None:
+        """Seconds until the first of the waits that this transaction began is due; None where it began none."""
+        dues = [min(row[3], row[4] or row[3]) for row in self._pending if row[7] is None]
+        return (min(dues) - self._at).total_seconds() if dues else None
 
     @property
     def replies(self) -> dict[int, tuple[int, bytes]]:

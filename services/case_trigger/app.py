@@ -19,6 +19,9 @@ _HERE = Path(__file__).parent
 # Signals are rare; three lanes let three callers commit side by side. For ever: a signal's lane follows from this number.
 SIGNAL_LANES = 3
 
+# A case is worked on by people: half a second does not matter to them, and nearly all that is read here opens none.
+_REST = 0.5
+
 
 def build(settings: Settings) -> Service:
     """The service."""
@@ -31,8 +34,9 @@ def build(settings: Settings) -> Service:
             LaneGroup(
                 "decision",
                 doors=(On(DECISION_RESPONSE, policy.on_decision), On(ACTION_OUTCOME, policy.on_outcome), On(ACTION_INTENT, None)),
+                longest_rest=_REST,
             ),
-            LaneGroup("audit", doors=(On(CORRIDOR_ANOMALY, policy.on_anomaly), On(AUDIT_POINTER, None))),
+            LaneGroup("audit", doors=(On(CORRIDOR_ANOMALY, policy.on_anomaly), On(AUDIT_POINTER, None)), longest_rest=_REST),
             LaneGroup(
                 "signal",
                 commands=(Command(EXTERNAL_SIGNAL, policy.on_signal, lambda body: [body.case_subject_key.event_id]),),

@@ -25,6 +25,8 @@ def build(settings: Settings) -> Service:
                     On(ACTION_INTENT, policy.on_intent, policy.chain_reads),
                     On(ACTION_OUTCOME, policy.on_outcome, policy.chain_reads),
                 ),
+                # Nobody waits for an audit record: it is worth more that it costs little.
+                longest_rest=0.5,
             ),
         ),
         migrations=_HERE / "migrations",
