@@ -46,8 +46,18 @@ def write_spine_page(path: Path, summary: dict[str, Any], result: Reconciliation
         _steps(summary["steps"]),
         "<h2>Memory over the steady part</h2>",
         table(
-            ("process", "mean MB", "growth MB", ""),
-            [(m["name"], f"{m['mean_mb']:,.1f}", f"{m['growth_mb']:,.2f}", "flat" if m["flat"] else "GROWS") for m in summary["memory"]],
+            ("process", "", "mean MB", "growth MB", "bytes an event"),
+            [
+                (
+                    m["name"],
+                    "flat" if m["flat"] else f"keeps {m['keeps']}" if m["keeps"] else "GROWS",
+                    f"{m['mean_mb']:,.1f}",
+                    f"{m['growth_mb']:,.2f}",
+                    f"{m['bytes_per_event']:,}",
+                )
+                for m in summary["memory"]
+            ],
+            text_columns=2,
         ),
         _searched(summary["searched"]),
         "<h2>Reconciliation</h2>",

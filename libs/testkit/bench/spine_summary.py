@@ -38,7 +38,10 @@ def summary_of(course: Course, bus: Bus, result: Reconciliation) -> dict[str, An
     admitted = admitted_between(course.told, steady.begin, steady.end)
     seconds = steady.end - steady.begin
     ready = percentiles(found.waited_ms[inside & found.ready])
+    held = memories(course.looks, steady.begin, steady.end)
     goals = _goals(course, by_window, ready, admitted / seconds)
+    growing = [memory.name for memory in held if not memory.flat and memory.name not in _keeps(course)]
+    goals.append(_goal("processes of the platform whose memory grows", 0, len(growing), not growing))
     return {
         "run": course.platform.run.platform_run_id,
         "release_id": course.platform.release_id,
@@ -76,9 +79,11 @@ def summary_of(course: Course, bus: Bus, result: Reconciliation) -> dict[str, An
                 "name": memory.name,
                 "mean_mb": round(memory.mean_bytes / 1e6, 1),
                 "growth_mb": round(memory.growth_bytes / 1e6, 2),
+                "bytes_per_event": round(memory.growth_bytes / max(1, admitted)),
                 "flat": memory.flat,
+                "keeps": _keeps(course).get(memory.name, ""),
             }
-            for memory in memories(course.looks, steady.begin, steady.end)
+            for memory in held
         ],
         "own_bytes": [
             {"at": look.at, **{name: spent.own_bytes for name, spent in look.spent.items() if spent.own_bytes}} for look in course.looks
@@ -87,6 +92,12 @@ def summary_of(course: Course, bus: Bus, result: Reconciliation) -> dict[str, An
         "steps": [_cost(cost) for cost in _step_costs(course, admitted, steady)],
         "driver": {"responses_by_status": course.sent["responses_by_status"], "kinds": course.sent["kinds"], "told": course.told},
     }
+
+
+def _keeps(course: Course) -> dict[str, str]:
+    """Processes that must grow, and why: what they keep is not the platform's state."""
+    found = {"driver": "the books of the run", "provider": "every effect, as the outside would"}
+    return found | ({"ingress": "the admission rows, which stand in a table elsewhere"} if course.options.table == "memory" else {})
 
 
 def _goals(course: Course, by_window: list[Window], ready: dict[str, int], per_second: float) -> list[dict[str, Any]]:
@@ -155,7 +166,10 @@ def lines_of(summary: dict[str, Any], result: Reconciliation) -> list[str]:
         "  CPU us an admitted event: " + ", ".join(f"{name} {us:.0f}" for name, us in summary["cpu_us_per_event"].items() if us >= 0.5),
         f"  in all {sum(summary['cpu_us_per_event'].values()):.0f} us; drained {summary['drain_seconds']} s after the last body",
     ]
-    lines += [f"  memory grows: {m['name']} by {m['growth_mb']} MB of {m['mean_mb']} MB" for m in summary["memory"] if not m["flat"]]
+    for held in summary["memory"]:
+        if not held["flat"]:
+            keeps = f" (it keeps {held['keeps']})" if held["keeps"] else ""
+            lines.append(f"  memory grows: {held['name']} by {held['growth_mb']} MB of {held['mean_mb']} MB{keeps}")
     for goal in summary["goals"]:
         lines.append(f"  {'met   ' if goal['met'] else 'MISSED'} {goal['what']}: {goal['measured']} (goal {goal['goal']:g})")
     lines.append(f"{summary['verdict']}: {summary['counts']['admitted']:,} admitted, {summary['counts']['decided']:,} decided")
