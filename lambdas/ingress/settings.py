@@ -95,6 +95,8 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     dlq_url: str = ""
     # Payloads above so many bytes go by reference (a claim check): Kafka brokers take a record of 1 MiB, and a lane's batch holds hundreds.
     claim_bucket: str = ""
+    # Receipts and quarantine records, written behind the hot path (ingress.archive).
+    archive_bucket: str = ""
     claim_bytes: Count = 262_144
 
     rate_profile: RateProfile = RateProfile.SEED
@@ -151,7 +153,16 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def config_digest(self) -> str:
         """Digest (hex64) of everything that may change behaviour; addresses and keys are not behaviour."""
         secrets = {"api_key_hashes", "credentials", "credentials_parameter"}
-        places = secrets | {"kafka_bootstrap", "dynamodb_endpoint", "ssm_endpoint", "s3_endpoint", "dlq_url", "claim_bucket", "release_id"}
+        places = secrets | {
+            "kafka_bootstrap",
+            "dynamodb_endpoint",
+            "ssm_endpoint",
+            "s3_endpoint",
+            "dlq_url",
+            "claim_bucket",
+            "archive_bucket",
+            "release_id",
+        }
         shown = {name: str(value) for name, value in msgspec.structs.asdict(self).items() if name not in places}
         return hashlib.sha256(canonical_json(shown)).hexdigest()
 
