@@ -31,6 +31,7 @@ number, because the interpreter's own recursion limit would make the verdict dep
 MAX_PLAIN_INT: Final = 2**53
 """Up to here every integer is a double and its own shortest form (RFC 8785 section 3.2.2.3, RFC 7493 section 2.2)."""
 
+_WIDE: Final = 4096
 _LAST_BMP: Final = "\uffff"
 _LEAVES: Final = frozenset({str, bool, type(None)})
 _CONTAINERS: Final = frozenset({dict, list, tuple})
@@ -138,7 +139,8 @@ def _is_plain(value: object) -> bool:
                     return False
         if not below:
             return True
-        level = below
+        # A container that stands in itself twice would double a level with each step down.
+        level = below if len(below) < _WIDE else list({id(item): item for item in below}.values())
     return False
 
 

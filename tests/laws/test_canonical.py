@@ -199,6 +199,14 @@ def test_a_cycle_is_too_deep() -> None:
         canonical_json(cycle)
 
 
+def test_a_cycle_of_two_ways_is_too_deep_and_soon() -> None:
+    """Two references to itself: without sharing, a level twice as wide with each step down."""
+    cycle: list[object] = []
+    cycle += [cycle, cycle]
+    with pytest.raises(CanonicalError, match="TOO_DEEP"):
+        canonical_json(cycle)  # type: ignore[arg-type]  # what no reader makes
+
+
 def test_json_pointer_escapes_tilde_before_slash() -> None:
     assert json_pointer([]) == ""
     assert json_pointer(["a~1", 0, "b/c"]) == "/a~01/0/b~1c"

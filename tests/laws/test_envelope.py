@@ -5,11 +5,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laws.canonical import canonical_json
-from laws.envelope import decode_envelope, encode_envelope
+from laws.envelope import Envelope, decode_envelope, encode_envelope
 
 FIELDS: dict[str, Any] = {
     "event_id": "e1",
@@ -101,3 +101,43 @@ def test_an_absent_payload_is_not_null() -> None:
     bare = json.dumps(FIELDS).encode()
     assert bytes(decode_envelope(bare).payload) == b""
     assert bytes(decode_envelope(encode_envelope(FIELDS, b"null")).payload) == b"null"
+
+
+# Reading takes a short way for what is lawful; it may never take what the declaration refuses, nor say another thing of it.
+_HEX = ("a" * 64, "0" * 32, "A" * 64, "a" * 63, "g" * 64, "a" * 64 + "\n", "")
+_TIMES = ("2026-01-02T03:04:05.000006Z", "2026-01-02T03:04:05.00006Z", "2026-1-02T03:04:05.000006Z", "2026-01-02T03:04:05.000006Z\n", "")
+_TEXTS = ("x", "", "x" * 64, "x" * 65, "x" * 128, "x" * 129, "x" * 256, "x" * 257, "\u00e9" * 128, "\U0001f600" * 129)
+_RUNS = ("platform_20260102T030405Z", "platform_20260102T030405Z\n", "platform_2026", "")
+_SEEDS = ("0", "42", "042", "-1", "9" * 20, "9" * 21)
+_values = st.sampled_from([*_HEX, *_TIMES, *_TEXTS, *_RUNS, *_SEEDS, None, 7, 1.5, True, [], {}])
+_changes = st.dictionaries(st.sampled_from([*Envelope.__struct_fields__, "event_class"]), _values, max_size=4)
+
+
+@given(_changes, st.sets(st.sampled_from(sorted(FIELDS)), max_size=1))
+@settings(max_examples=3000, deadline=None)
+def test_what_is_read_is_what_the_declaration_says(changes: dict[str, Any], left_out: set[str]) -> None:
+    fields = {name: value for name, value in ({**FIELDS, **changes}).items() if name not in left_out}
+    raw = json.dumps(fields).encode()
+    assert _outcome(decode_envelope, raw) == _outcome(msgspec.json.Decoder(Envelope).decode, raw)
+
+
+@given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
+def test_bytes_that_are_no_envelope_are_refused_alike(raw: bytes) -> None:
+    assert _outcome(decode_envelope, raw) == _outcome(msgspec.json.Decoder(Envelope).decode, raw)
+
+
+def _outcome(decode: Any, raw: bytes) -> Any:
+    try:
+        envelope = decode(raw)
+    except msgspec.MsgspecError as error:
+        return type(error), str(error)
+    return [bytes(value) if isinstance(value, msgspec.Raw) else value for value in msgspec.structs.astuple(envelope)]
+
+
+@given(
+    st.dictionaries(st.sampled_from([name for name in Envelope.__struct_fields__ if name != "payload"]), st.text(max_size=8) | st.none())
+)
+def test_an_envelope_is_written_as_the_canonical_form_of_the_whole(fields: dict[str, str | None]) -> None:
+    payload = {"b": [1, "\u20ac"], "a": None}
+    present = {name: value for name, value in fields.items() if value is not None}
+    assert encode_envelope(fields, canonical_json(payload)) == canonical_json({**present, "payload": payload})

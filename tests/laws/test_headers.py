@@ -1,6 +1,8 @@
 """What a record must carry (authority.md 5.1.1 item 12 and 7.5)."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from laws.headers import Correlation, Provenance, missing_headers, read_correlation, read_provenance
 
@@ -76,3 +78,30 @@ def test_a_record_without_trace_state_has_no_such_header() -> None:
 def test_a_header_that_could_not_be_read_again_is_named_as_missing(name: str, value: bytes) -> None:
     lawful = dict.fromkeys(REQUIRED, b"x") | {"traceparent": f"00-{'1' * 32}-{'2' * 16}-00".encode(), "x-fp-runtime-lane": b"df"}
     assert missing_headers(lawful | {name: value}) == (name,)
+
+
+_PLACE = f"{TRACE}-b7ad6b7169203331-01"
+_values = st.sampled_from(
+    [
+        *(None, b"", b"x", b"\xff", b"df", b"ig", b"nobody"),
+        *(f"{version}-{_PLACE}".encode() for version in ("00", "01", "ff")),
+        *(f"00-{_PLACE}\n".encode(), f" 00-{_PLACE}".encode(), f"01-{_PLACE}-more".encode(), f"00-{_PLACE.upper()}".encode()),
+        b"00-" + b"0" * 32 + b"-b7ad6b7169203331-01",
+    ]
+)
+
+
+@given(st.dictionaries(st.sampled_from([*REQUIRED, "tracestate", "other"]), _values, max_size=4))
+@settings(max_examples=1500, deadline=None)
+def test_the_short_way_takes_what_the_rule_takes_and_says_the_same_of_it(changes: dict[str, bytes | None]) -> None:
+    headers = {**COMPLETE, **changes}
+    found, missing = read_correlation(headers.items())  # type: ignore[arg-type]  # a header without a value comes as None
+    assert missing == missing_headers(headers)  # type: ignore[arg-type]
+    if missing:
+        assert found is None
+        return
+    wanted = [headers[name] for name in REQUIRED[:6]]
+    assert found is not None
+    written = dict(found.headers())
+    assert [written[name] for name in REQUIRED[:6]] == wanted
+    assert found.tracestate.encode("latin-1") == (headers.get("tracestate") or b"")
