@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laws.canonical import canonical_json
+from laws.canonical import JsonInput, canonical_json
 from laws.envelope import Envelope, decode_envelope, encode_envelope
 
 FIELDS: dict[str, Any] = {
@@ -109,7 +109,7 @@ _TIMES = ("2026-01-02T03:04:05.000006Z", "2026-01-02T03:04:05.00006Z", "2026-1-0
 _TEXTS = ("x", "", "x" * 64, "x" * 65, "x" * 128, "x" * 129, "x" * 256, "x" * 257, "\u00e9" * 128, "\U0001f600" * 129)
 _RUNS = ("platform_20260102T030405Z", "platform_20260102T030405Z\n", "platform_2026", "")
 _SEEDS = ("0", "42", "042", "-1", "9" * 20, "9" * 21)
-_values = st.sampled_from([*_HEX, *_TIMES, *_TEXTS, *_RUNS, *_SEEDS, None, 7, 1.5, True, [], {}])
+_values: st.SearchStrategy[Any] = st.sampled_from([*_HEX, *_TIMES, *_TEXTS, *_RUNS, *_SEEDS, None, 7, 1.5, True, [], {}])
 _changes = st.dictionaries(st.sampled_from([*Envelope.__struct_fields__, "event_class"]), _values, max_size=4)
 
 
@@ -138,6 +138,6 @@ def _outcome(decode: Any, raw: bytes) -> Any:
     st.dictionaries(st.sampled_from([name for name in Envelope.__struct_fields__ if name != "payload"]), st.text(max_size=8) | st.none())
 )
 def test_an_envelope_is_written_as_the_canonical_form_of_the_whole(fields: dict[str, str | None]) -> None:
-    payload = {"b": [1, "\u20ac"], "a": None}
-    present = {name: value for name, value in fields.items() if value is not None}
+    payload: dict[str, JsonInput] = {"b": [1, "\u20ac"], "a": None}
+    present: dict[str, JsonInput] = {name: value for name, value in fields.items() if value is not None}
     assert encode_envelope(fields, canonical_json(payload)) == canonical_json({**present, "payload": payload})
