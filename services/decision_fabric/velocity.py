@@ -85,7 +85,14 @@ def added(row: bytes | None, now_s: int, amount_minor: int) -> bytes:
 
 
 def _grown(buckets: Buckets, number: int, amount_minor: int, kept: int) -> Buckets:
-    count, amount = buckets.get(number, (0, 0))
-    buckets[number] = (count + 1, amount + amount_minor)
+    found = buckets.get(number)
+    if found is not None:
+        buckets[number] = (found[0] + 1, found[1] + amount_minor)
+        return buckets
+    in_order = not buckets or number > next(reversed(buckets))
+    buckets[number] = (1, amount_minor)
     oldest = max(buckets) - kept
+    if in_order and next(iter(buckets)) > oldest:
+        # As nearly always: the newest bucket comes last, and none is too old.
+        return buckets
     return {key: buckets[key] for key in sorted(buckets) if key > oldest}

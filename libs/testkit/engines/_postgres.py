@@ -38,10 +38,12 @@ _SETTINGS = {
     "synchronous_commit": "on",
     "password_encryption": "scram-sha-256",
     "max_connections": "200",  # eight services with a pool each, and the tests beside them
-    "shared_buffers": "128MB",
-    "max_wal_size": "512MB",  # bounds the disk that a long run takes
+    "shared_buffers": "512MB",  # the inbox's index of a run of millions stays in it
+    # Bounds the disk that a long run takes. A smaller one makes a checkpoint every few seconds of load, and each writes every page whole again.
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
     "dynamic_shared_memory_type": "mmap",  # in the data folder: a kill would leave each segment of the default in /dev/shm for ever
-    "shared_preload_libraries": "pg_stat_statements",
+    "shared_preload_libraries": "pg_stat_statements",  # which statement the store's time goes to; costs about one part in a hundred
     "jit": "off",  # compiling costs more than it saves on short statements
     "log_min_messages": "warning",
 }
