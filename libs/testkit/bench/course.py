@@ -31,6 +31,8 @@ class Course:
     looks: list[Look] = field(default_factory=list)
     told: list[dict[str, Any]] = field(default_factory=list)
     sent: dict[str, Any] = field(default_factory=dict)
+    overloaded: bool = False
+    """A phase was cut short, because what was behind could not be made up any more."""
     drain_seconds: float = 0.0
     reconcile_seconds: float = 0.0
     """Of reading every topic and every table back, and comparing them."""

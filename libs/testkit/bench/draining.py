@@ -30,6 +30,7 @@ _STOP_SECONDS = 30.0
 
 _STANDING = """
 SELECT coalesce((SELECT sum(next_offset - start_offset) FROM lane_position), 0)::bigint AS consumed,
+       (SELECT coalesce(sum(lane_seq), 0) FROM lane)::bigint AS transactions,
        (SELECT count(*) FROM pending)::bigint AS pending,
        (SELECT count(*) FROM lane l
         WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.lane = l.lane AND o.lane_seq > l.published_seq)) AS unpublished
@@ -43,6 +44,7 @@ class Drained:
     service: str
     events: int
     seconds: float
+    transactions: int
     cpu_s: dict[str, float]
     """By process: the service's own, the store's backends that worked for it, the bus."""
     cost: ServiceCost | None
@@ -66,6 +68,7 @@ class Drained:
             "events": self.events,
             "seconds": round(self.seconds, 3),
             "events_per_s": round(self.events / self.seconds, 1),
+            "events_per_transaction": round(self.events / max(1, self.transactions), 1),
             "cpu_us_per_event": {name: round(us, 2) for name, us in self.us.items()},
             "steps": steps,
         }
@@ -111,19 +114,19 @@ async def drain(
         process.terminate()
     for process in processes:
         await process.ended(Deadline(_STOP_SECONDS))
-    events = total - first
+    events = total - first["consumed"]
     cost = service_cost(service, read_profiles(out, service), events, cpu_s=spent.get(service, 0.0)) if profile else None
-    return Drained(service, events, seconds, spent, cost)
+    return Drained(service, events, seconds, row["transactions"] - first["transactions"], spent, cost)
 
 
-async def _until_moved(store: asyncpg.Connection, processes: list[Process]) -> int:
-    """Events consumed at the moment when the workers have begun to consume."""
+async def _until_moved(store: asyncpg.Connection, processes: list[Process]) -> asyncpg.Record:
+    """Where the service stands at the moment when the workers have begun to consume."""
     consumed: int = (await _standing(store))["consumed"]
     deadline = Deadline(_DRAIN_SECONDS)
     while True:
         row = await _standing(store)
         if row["consumed"] > consumed:
-            return int(row["consumed"])
+            return row
         deadline.check("a worker to consume anything")
         _alive(processes)
         await asyncio.sleep(0.02)

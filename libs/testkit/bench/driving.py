@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from testkit.run.platform import Platform
 _END_SECONDS = 300.0
 # A driver that says nothing for so long does not run any more: it says something every second.
 _SILENCE_SECONDS = 60.0
+# What a phase is cut into: after each of them it may end early.
+_SLICE_SECONDS = 10.0
 
 
 class Driving:
@@ -76,19 +79,34 @@ class Driving:
             self.told.append(said)
             self._over += "phase_over" in said
 
-    async def phase(self, rate: float, seconds: float) -> None:
-        """Send at a rate for some seconds; returns when that is over. Raises RuntimeError where the driver ends first."""
-        entering = self._running().stdin
-        if entering is None:
-            raise RuntimeError("the driver has no input")
-        wanted = self._over + 1
-        entering.write(f"{rate} {seconds}\n".encode())
-        await entering.drain()
+    async def phase(self, rate: float, seconds: float, hopeless: Callable[[], bool] = lambda: False) -> bool:
+        """Send at a rate for some seconds, or until it is `hopeless`; whether all of it was sent. Returns when that is over.
+
+        The driver is told in slices, one ahead, so that it never waits for the next. Raises RuntimeError where it ends first.
+        """
+        slices = max(1, round(seconds / _SLICE_SECONDS))
+        begun = self._over
+        told = 0
         deadline = Deadline(seconds * 2 + _SILENCE_SECONDS)
-        while self._over < wanted:
+        while self._over < begun + told or told == 0:
+            if told < slices and self._over >= begun + told - 1:
+                if hopeless():
+                    slices = told
+                else:
+                    await self._tell(rate, seconds / slices)
+                    told += 1
+                continue
             self._check()
             deadline.check(f"the driver to send {rate:g}/s for {seconds:g} s")
             await asyncio.sleep(0.05)
+        return slices == max(1, round(seconds / _SLICE_SECONDS))
+
+    async def _tell(self, rate: float, seconds: float) -> None:
+        entering = self._running().stdin
+        if entering is None:
+            raise RuntimeError("the driver has no input")
+        entering.write(f"{rate} {seconds}\n".encode())
+        await entering.drain()
 
     def _check(self) -> None:
         if self._running().returncode is not None:

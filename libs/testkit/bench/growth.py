@@ -48,6 +48,8 @@ class Cost(NamedTuple):
     store_us: float
     """CPU of the store's backends that worked for them."""
     wall_us: float
+    batch: float
+    """Events of one transaction: what a transaction costs by itself is shared by so many."""
 
     @property
     def cpu_us(self) -> float:
@@ -110,6 +112,7 @@ class _Bench:
             median(drained.us.get(_SERVICE, 0.0) for drained in drains),
             median(drained.us.get(f"postgres for {_SERVICE}", 0.0) for drained in drains),
             median(1e6 * drained.seconds / drained.events for drained in drains),
+            median(drained.events / max(1, drained.transactions) for drained in drains),
         )
         self._say(line_of(cost))
         return cost
@@ -126,7 +129,7 @@ def line_of(cost: Cost) -> str:
     """One point for the eye."""
     return (
         f"{cost.rows:>11,} rows, {cost.partitions} partitions, {cost.workers} workers: {cost.cpu_us:6.1f} us of CPU an event "
-        f"({cost.service_us:.1f} service, {cost.store_us:.1f} store), {cost.wall_us:6.1f} us of time"
+        f"({cost.service_us:.1f} service, {cost.store_us:.1f} store), {cost.wall_us:6.1f} us of time, {cost.batch:.0f} events a transaction"
     )
 
 

@@ -7,6 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from spine.deadline import Deadline
@@ -32,6 +33,8 @@ _SPARE = 1.02
 _RUNNER = "testkit.bench.profiled"
 # Lag that a platform in order has at a moment; a search waits for it between two rates.
 _SETTLED_BACKLOG = 200
+# What is this many seconds of the rate behind shows nothing more by going on, and would take an hour to drain.
+_HOPELESS_SECONDS = 60.0
 
 Say = Callable[[str], None]
 
@@ -118,8 +121,13 @@ async def _play(course: Course, bodies: Path, say: Say) -> None:
             scaled = phase._replace(rate=phase.rate * rate / options.rate)
             say(f"{scaled.name}: {scaled.rate:,.0f} admitted/s offered for {scaled.seconds:g} s")
             begin = time.time()
-            await driving.phase(scaled.rate, scaled.seconds)
+            hopeless = partial(_hopeless, watch, driving, scaled.rate)
+            whole = await driving.phase(scaled.rate, scaled.seconds, hopeless)
             course.played.append(Played(scaled, begin, time.time()))
+            if not whole:
+                course.overloaded = True
+                say(f"{scaled.name}: more than {_HOPELESS_SECONDS:.0f} s of the rate is behind or unanswered: no more is sent")
+                break
         say("draining")
         began = time.monotonic()
         course.sent = await driving.finish()
@@ -131,6 +139,10 @@ async def _play(course: Course, bodies: Path, say: Say) -> None:
         course.looks, course.told = watch.looks, driving.told
         for part in (watch, observer, quiet, driving):
             await part.stop()
+
+
+def _hopeless(watch: Watch, driving: Driving, rate: float) -> bool:
+    return bool(watch.looks and driving.told and watch.looks[-1].backlog + driving.told[-1]["unanswered"] > _HOPELESS_SECONDS * rate)
 
 
 async def _sample(observer: Observer, course: Course) -> Sample:

@@ -27,7 +27,8 @@ def write_spine_page(path: Path, summary: dict[str, Any], result: Reconciliation
         f"<p>{html.escape(summary['run'])}, release <code>{html.escape(summary['release_id'])}</code>. "
         f"Admission rows: {_TABLE[summary['edge_table']]}. The mix is the world's own: {mix['triggers_per_100']:.2f} triggers in 100 valid "
         f"events. {summary['counts']['admitted']:,} admitted, {summary['counts']['decided']:,} decided, drained "
-        f"{summary['drain_seconds']:.0f} s after the last body.</p>",
+        f"{summary['drain_seconds']:.0f} s after the last body."
+        f"{' The platform was overloaded: the steady part ended early.' if summary['overloaded'] else ''}</p>",
         "<h2>Goals</h2>",
         table(
             ("", "what", "goal", "measured"),

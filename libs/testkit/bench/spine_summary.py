@@ -52,6 +52,7 @@ def summary_of(course: Course, bus: Bus, result: Reconciliation) -> dict[str, An
         "mix": {**course.mix._asdict(), "triggers_per_100": round(course.mix.triggers_per_100, 2)},
         "phases": [{**played.phase._asdict(), "begin": played.begin, "end": played.end} for played in course.played],
         "searched": course.searched,
+        "overloaded": course.overloaded,
         "counts": result.counts,
         "steady": {
             "seconds": round(seconds, 1),
