@@ -17,8 +17,8 @@ from testkit.engines import borrowed
 
 BASELINE = Path(__file__).parents[1] / "tests/benchmarks/baseline.json"
 
-# Everything else is the same in every run. WAL need not be: how a page splits and what a statement may prune on its way depends on what other
-# transactions of the engine still see.
+# Everything else is the same in every run. WAL need not be: how a page splits and what a statement may prune on its way depends on what
+# other transactions of the engine still see.
 WAL_TOLERANCE = 0.05
 
 ADVICE = "better or meant? Write the baseline anew: .venv/bin/python -m benchmarks.counters --write"

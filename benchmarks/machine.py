@@ -38,7 +38,8 @@ class Meter:
     """CPU from its making on."""
 
     def __init__(self, engines: EngineSet, database: str, contender: list[int], helpers: Sequence[int] = ()) -> None:
-        self._usage = Usage(engines, database, {"contender": contender, "benchmark": [os.getpid(), *helpers]})
+        # The contender last: it descends from the benchmark, and a process counts where it is named last.
+        self._usage = Usage(engines, database, {"benchmark": [os.getpid(), *helpers], "contender": contender})
         self._before = self._usage.look()
         self._machine = _machine()
         self._began = time.monotonic()
