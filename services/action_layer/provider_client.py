@@ -109,11 +109,11 @@ class ProviderClient:
                 timeout=_within(deadline),
                 allow_redirects=False,
             ) as answer:
-                if answer.status != _OK:
-                    # Of the request as a whole; what it says holds for each of them.
-                    said = _submitted(answer.status, await answer.read())
+                if answer.status in _TRY_LATER:
                     for one in requests:
-                        yield one.ref, said
+                        yield one.ref, TaskResult("RETRY", code=str(answer.status))
+                if answer.status != _OK:
+                    # Its word on the request as a whole is no word on any effect: each is asked about.
                     return
                 async for line in answer.content:
                     told = _TOLD.decode(line)

@@ -11,6 +11,7 @@ from aiohttp import web
 from action_layer.provider_client import EFFECT, ProviderClient
 from laws.canonical import canonical_json
 from spine.deadline import Deadline
+from spine.service import TaskRequest, TaskResult
 from testkit.provider.book import Book
 from testkit.provider.faults import FaultRates
 from testkit.provider.service import Provider
@@ -109,6 +110,7 @@ async def test_nobody_there_is_surely_not_done() -> None:
     client = ProviderClient("http://127.0.0.1:1", 4)
     try:
         assert (await client.submit(KEY, REQUEST, CAUSE, Deadline(2))).result == "RETRY"
+        assert {result.result for result in (await told(client, 2)).values()} == {"RETRY"}
         with pytest.raises(aiohttp.ClientError):
             await client.lookup(KEY, REQUEST, CAUSE, Deadline(2))
         (reason,) = await client.reachable()
@@ -135,6 +137,45 @@ async def test_a_lost_answer_on_a_used_connection_is_not_repeated_either(provide
         except aiohttp.ClientError:
             continue
     assert book.counts["ATTEMPTS"] == book.counts["EXECUTED"] == 12
+
+
+async def told(client: ProviderClient, count: int) -> dict[str, TaskResult]:
+    requests = [TaskRequest(f"{KEY}{number}", REQUEST, CAUSE) for number in range(count)]
+    return {ref: result async for ref, result in client.submit_many(requests, Deadline(2))}
+
+
+async def test_of_several_together_each_is_told_what_it_alone_would_be(provide: Provide) -> None:
+    """The same seed of faults, asked together and one by one: the same words, and silence where the answer is lost."""
+    rates = {"unavailable": 0.2, "lost_before": 0.2, "lost_after": 0.2, "refused": 0.2}
+    together, book = await provide(**rates)
+    alone, _ = await provide(**rates)
+    answers = await told(together, 40)
+    for number in range(40):
+        ref = f"{KEY}{number}"
+        try:
+            result = await alone.submit(ref, REQUEST, CAUSE, Deadline(2))
+        except aiohttp.ClientError:
+            assert ref not in answers
+            continue
+        assert (answers[ref].result, answers[ref].code) == (result.result, result.code)
+    assert {result.result for result in answers.values()} == {"DONE", "REFUSED", "RETRY"} and len(answers) < 40
+    assert book.counts["ATTEMPTS"] == 40, "the client itself never repeats"
+
+
+async def test_a_word_on_a_whole_batch_is_no_word_on_an_effect(serve: Serve) -> None:
+    assert await told(await serve(answering(413, b'{"code":"TOO_LARGE"}')), 2) == {}
+    assert {result.result for result in (await told(await serve(answering(503, b"{}")), 2)).values()} == {"RETRY"}
+
+
+async def test_what_was_told_before_an_answer_broke_off_holds(serve: Serve) -> None:
+    effect = b'{"status":"EXECUTED","provider_ref":"p","completed_at":"2026-01-05T12:00:01.000000Z"}'
+    line = b'{"key":"' + KEY.encode() + b'0","http_status":201,"body":' + effect + b"}\n"
+    client = await serve(answering(200, line + b'{"key":"'))
+    answers: dict[str, TaskResult] = {}
+    with pytest.raises(msgspec.DecodeError):
+        async for ref, result in client.submit_many([TaskRequest(f"{KEY}{n}", REQUEST, CAUSE) for n in range(2)], Deadline(2)):
+            answers[ref] = result
+    assert {ref: result.result for ref, result in answers.items()} == {f"{KEY}0": "DONE"}
 
 
 async def test_an_answer_that_does_not_come_in_time_is_raised(provide: Provide) -> None:

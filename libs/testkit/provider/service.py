@@ -19,6 +19,8 @@ from testkit.provider.journal import OutcomeLine
 
 MAX_KEY_LENGTH = 200
 MAX_PAGE = 1_000
+MAX_BATCH = 256
+"""Lines of one batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Provider:
 
     def app(self) -> web.Application:
         """The aiohttp application."""
-        app = web.Application(client_max_size=self._max_body)
+        app = web.Application(client_max_size=self._max_body * MAX_BATCH)
         app.router.add_post("/v1/effects", self._submit)
         app.router.add_post("/v1/effects/batch", self._submit_many)
         app.router.add_get("/v1/effects/{key:.+}", self._lookup)
@@ -66,7 +68,7 @@ class Provider:
 
     async def _submit(self, request: web.Request) -> web.StreamResponse:
         try:
-            submit = await _read(request)
+            submit = await _read(request, self._max_body)
         except BadRequestError as error:
             return _problem(error.status, error.code, error.detail)
         try:
@@ -96,8 +98,10 @@ class Provider:
 
     async def _submit_many(self, request: web.Request) -> web.StreamResponse:
         try:
-            wishes = [_WISH.decode(line) for line in (await request.read()).splitlines()]
-            submits = [_submit_of(wish.key, bytes(wish.request)) for wish in wishes]
+            lines = (await request.read()).splitlines()
+            if len(lines) > MAX_BATCH or any(len(line) > self._max_body for line in lines):
+                return _problem(413, "TOO_LARGE", f"a batch has at most {MAX_BATCH} lines of at most {self._max_body} bytes")
+            submits = [_submit_of(wish.key, bytes(wish.request)) for wish in map(_WISH.decode, lines)]
         except web.HTTPRequestEntityTooLarge:
             return _problem(413, "TOO_LARGE", "the body is over the limit")
         except (msgspec.MsgspecError, BadRequestError) as error:
@@ -171,12 +175,14 @@ class Provider:
         return _problem(503, "JOURNAL_FAILED", "the disk refused; nothing new can be done before a restart")
 
 
-async def _read(request: web.Request) -> Submit:
+async def _read(request: web.Request, max_body: int) -> Submit:
     """The submit in a request. Raises BadRequestError if it is not well formed."""
     try:
         body = await request.read()
     except web.HTTPRequestEntityTooLarge as error:
         raise BadRequestError(413, "TOO_LARGE", "the body is over the limit") from error
+    if len(body) > max_body:
+        raise BadRequestError(413, "TOO_LARGE", "the body is over the limit")
     return _submit_of(request.headers.get("Idempotency-Key", ""), body)
 
 
