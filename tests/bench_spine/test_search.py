@@ -13,13 +13,15 @@ class FakePlatform:
 
     def __init__(self, holds: float) -> None:
         self._holds = holds
+        self._warm = 3000 / 10
         self._behind = 0
         self.rates: list[float] = []
         self.told: list[dict[str, Any]] = [{"unanswered": 0}]
 
     async def phase(self, rate: float, seconds: float) -> None:
         assert self._behind == 0, "no rate is tried on the backlog of another"
-        self.rates.append(rate)
+        if rate != self._warm:
+            self.rates.append(rate)
         self._behind = int(max(0.0, rate - self._holds) * seconds)
 
     async def look(self) -> Look:

@@ -30,8 +30,9 @@ from testkit.run.behind import Behind
 from testkit.run.sender import MAX_ARRAY_BYTES
 from testkit.world import Answer, Credential, EdgeKind, TopicInject
 
-# Connections to the edge: what comes beyond them waits in front of the edge instead of inside it, and counts as waiting all the same.
-_CONNECTIONS = 32
+# Connections to the edge: what comes beyond them waits in front of the edge instead of inside it, and counts as waiting all the same. An
+# edge that has more in hand than it can publish within its publish timeout no longer knows what is published, and must search the log.
+_CONNECTIONS = 8
 # Places of admitted events that are remembered for injections: those follow their originals by some two thousand bodies at the most.
 _PLACES = 100_000
 _SETTLE_SECONDS = 180.0

@@ -14,6 +14,7 @@ _STEPS = 6
 # A rate holds when what is behind, or not answered yet, at its end is less than this many seconds of it.
 _BOUND_SECONDS = 2.0
 _SETTLE_SECONDS = 600.0
+_WARM_SHARE, _WARM_SECONDS = 10, 10.0
 
 
 async def highest_rate(
@@ -21,6 +22,9 @@ async def highest_rate(
 ) -> tuple[list[dict[str, Any]], float]:
     """Every rate that was tried with what it left, and the highest that held (0 where none did)."""
     tried: list[dict[str, Any]] = []
+    # Connections, caches and plans: the first rate must not be judged by a cold start.
+    await driving.phase(ceiling / _WARM_SHARE, _WARM_SECONDS)
+    await _settled(driving, watch, settled)
     low, high, rate = 0.0, ceiling, ceiling
     for _ in range(_STEPS):
         await driving.phase(rate, seconds)

@@ -83,7 +83,7 @@ async def measure(options: SpineOptions, say: Say) -> bool:
 def _needed(options: SpineOptions) -> int:
     """Valid events that the file must have."""
     needed = events_of(phases(options))
-    # Bisecting sends at most the highest rate for each step.
+    # Halving sends at most the highest rate in each of its steps.
     return needed + (int(options.rate * options.search_seconds * 7) if options.search else 0)
 
 
