@@ -61,7 +61,7 @@ class Edge:
         self.objects = Objects(settings.s3_url, settings.region, settings.claim_bucket) if settings.claim_bucket else None
         self.buckets: dict[tuple[str, int, int], TokenBucket] = {}
         quarantine = Quarantine(self.store, settings.quarantine_table, scene)
-        self._refusals = Refusals(quarantine, self.bus, self.health, provenance)
+        self._refusals = Refusals(quarantine, self.bus, self.health, provenance, settings.phase_id)
         self._stamp = Stamp(settings.phase_id, provenance, settings.trace_sample_ratio)
         claims = Claims(self.objects) if self.objects is not None else None
         self._items = Items(settings, self._admission, self._refusals, self._stamp, claims, Capacity())

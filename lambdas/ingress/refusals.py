@@ -1,5 +1,6 @@
 """Refused items: durable before anybody is told, and what a mismatch says to the audit topic (domain.md 2.7, 2.12)."""
 
+import secrets
 from datetime import UTC, datetime
 
 from ingress.admission import DifferentPayloadError
@@ -13,7 +14,8 @@ from ingress.inspection import Candidate, Detail, Refused
 from ingress.logs import log
 from ingress.quarantine import Quarantine, id_of
 from ingress.receipt import Decision
-from ingress.record import Caller
+from ingress.record import Caller, Record
+from ingress.spike import WINDOW_S, Spike, SpikeDetector, pins_of, spike_record
 from ingress.steps import Step, reached
 from laws.headers import Correlation, Provenance
 from laws.reasons import Reason
@@ -23,11 +25,18 @@ from laws.times import format_instant
 class Refusals:
     """Keeps what policy refuses."""
 
-    def __init__(self, quarantine: Quarantine, bus: Bus, health: Health, provenance: Provenance) -> None:
+    def __init__(self, quarantine: Quarantine, bus: Bus, health: Health, provenance: Provenance, phase_id: str) -> None:
         self._quarantine = quarantine
         self._bus = bus
         self._health = health
         self._provenance = provenance
+        self._phase_id = phase_id
+        self.spikes = SpikeDetector()
+        self._edge = secrets.token_hex(8)
+        self._spike: Spike | None = None
+        """One that no event was made of yet."""
+        self._waiting: Record | None = None
+        """The event of one that is not on the bus yet."""
 
     async def refuse(self, refused: Refused, caller: Caller, mismatch: Mismatch | None = None) -> Answer:
         """QUARANTINE, told only once the record is durable."""
@@ -39,6 +48,7 @@ class Refusals:
             return retry(Reason.DEPENDENCY_UNAVAILABLE, event_id, "the store does not answer: send it again")
         log.info("quarantined", reasons=refused.reasons, field=refused.detail.field, event_id=event_id, quarantine_id=kept.quarantine_id)
         reached(Step.REFUSAL_KEPT)
+        await self._count(refused)
         if kept.pending is not None:
             await self._publish(kept.pending)
         return Answer(
@@ -80,6 +90,8 @@ class Refusals:
         """Publishes the anomalies that an earlier life of an edge left behind. Raises what stands in the way."""
         async for mismatch in self._quarantine.pending():
             await self._announce(mismatch)
+        if self._waiting is not None:
+            await self._raise(self._waiting)
 
     async def _publish(self, mismatch: Mismatch) -> None:
         """Puts the anomaly on the bus and notes it. What fails here is made up for by the next copy, or by the watch."""
@@ -89,6 +101,27 @@ class Refusals:
             self._health.failed(BUS, str(error))
         except StoreError as error:
             self._health.failed(STORE, str(error))
+
+    async def _count(self, refused: Refused) -> None:
+        """Counts a refusal. A spike whose refusals nobody could read waits for one that says whose run it is."""
+        spike = self.spikes.refused()
+        if spike is not None:
+            log.error("quarantine_spike", refusals=spike.refusals, window_s=WINDOW_S)
+            self._spike = spike
+        if self._spike is None or (pins := pins_of(refused.known)) is None:
+            return
+        now = format_instant(datetime.now(UTC))
+        record = spike_record(self._spike, self._edge, pins, now, self._phase_id, self._provenance)
+        self._spike, self._waiting = None, record
+        try:
+            await self._raise(record)
+        except (BusError, PublishUnknownError) as error:
+            self._health.failed(BUS, str(error))  # the watch's next sweep raises it
+
+    async def _raise(self, record: Record) -> None:
+        await self._bus.ensure()
+        await self._bus.publish(record)
+        self._waiting = None
 
     async def _announce(self, mismatch: Mismatch) -> None:
         await self._bus.ensure()

@@ -6,7 +6,7 @@ import msgspec
 
 from laws import topics
 from laws.contracts.action import ActionIntent, ActionOutcome
-from laws.contracts.audit import AuditPointer, CorridorAnomaly
+from laws.contracts.audit import AuditPointer, CorridorAnomaly, QuarantineSpike
 from laws.contracts.case import CaseAssertion, CaseTrigger, ExternalSignal
 from laws.contracts.decision import DecisionResponse
 from laws.contracts.label import LabelAssertion
@@ -50,6 +50,7 @@ ACTION_INTENT = EventType("action_intent", EventClass.RTDL_ACTION_INTENT, topics
 ACTION_OUTCOME = EventType("action_outcome", EventClass.RTDL_ACTION_OUTCOME, topics.RTDL, ActionOutcome, PIN_FIELDS, _V1)
 AUDIT_POINTER = EventType("audit_pointer", EventClass.AUDIT, topics.AUDIT, AuditPointer, _AUDIT_PINS, _V1)
 CORRIDOR_ANOMALY = EventType("corridor_anomaly", EventClass.AUDIT, topics.AUDIT, CorridorAnomaly, _AUDIT_PINS, _V1)
+QUARANTINE_SPIKE = EventType("ig.quarantine.spike", EventClass.AUDIT, topics.AUDIT, QuarantineSpike, _AUDIT_PINS, _V1)
 CASE_TRIGGER = EventType("case_trigger", EventClass.CASE_TRIGGER, topics.CASE_TRIGGERS, CaseTrigger, PIN_FIELDS, _V1)
 LABEL_ASSERTION = EventType("label_assertion", EventClass.LABEL_ASSERTION, topics.LABELS, LabelAssertion, PIN_FIELDS, _V1)
 EXTERNAL_SIGNAL = EventType("external_signal", EventClass.EXTERNAL_SIGNAL, None, ExternalSignal, PIN_FIELDS, _V1)
@@ -67,6 +68,7 @@ EVENT_TYPES = {
         ACTION_OUTCOME,
         AUDIT_POINTER,
         CORRIDOR_ANOMALY,
+        QUARANTINE_SPIKE,
         CASE_TRIGGER,
         LABEL_ASSERTION,
         EXTERNAL_SIGNAL,

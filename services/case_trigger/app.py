@@ -10,6 +10,7 @@ from laws.catalogue import (
     CORRIDOR_ANOMALY,
     DECISION_RESPONSE,
     EXTERNAL_SIGNAL,
+    QUARANTINE_SPIKE,
 )
 from spine.service import Command, LaneGroup, On, Service
 from spine.settings import Settings
@@ -36,7 +37,11 @@ def build(settings: Settings) -> Service:
                 doors=(On(DECISION_RESPONSE, policy.on_decision), On(ACTION_OUTCOME, policy.on_outcome), On(ACTION_INTENT, None)),
                 longest_rest=_REST,
             ),
-            LaneGroup("audit", doors=(On(CORRIDOR_ANOMALY, policy.on_anomaly), On(AUDIT_POINTER, None)), longest_rest=_REST),
+            LaneGroup(
+                "audit",
+                doors=(On(CORRIDOR_ANOMALY, policy.on_anomaly), On(AUDIT_POINTER, None), On(QUARANTINE_SPIKE, None)),
+                longest_rest=_REST,
+            ),
             LaneGroup(
                 "signal",
                 commands=(Command(EXTERNAL_SIGNAL, policy.on_signal, lambda body: [body.case_subject_key.event_id]),),

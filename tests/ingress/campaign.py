@@ -25,6 +25,7 @@ from ingress.record import Caller
 from ingress.row import UNSETTLED, AdmissionRow, State, from_item, to_item
 from ingress.steps import Step
 from ingress.tables import ensure_tables
+from laws.catalogue import CORRIDOR_ANOMALY
 from laws.envelope import decode_envelope
 from laws.payload_hash import payload_hash
 from laws.topics import AUDIT, TOPICS
@@ -216,7 +217,8 @@ class Campaign:
         assert self.mismatched == expected, "each changed payload was told so"
         kept = Counter((item["event_id"]["S"], bytes.fromhex(item["payload_hash"]["S"])) for item in await self._quarantined())
         assert kept == Counter(expected), "each mismatch stands once, under its own row"
-        anomalies = Counter(decode_envelope(record.value).parent_event_id for record in await self.site.records(AUDIT.name))
+        own = [decode_envelope(record.value) for record in await self.site.records(AUDIT.name)]
+        anomalies = Counter(envelope.parent_event_id for envelope in own if envelope.event_type == CORRIDOR_ANOMALY.name)
         assert set(anomalies) == {name for name, _ in expected}
         self.counts["mismatches"] = len(expected)
 

@@ -42,6 +42,7 @@ TYPE_TABLE = {
     "action_outcome": ("rtdl_action_outcome", "fp.bus.rtdl.v1", SIX, ("v1",)),
     "audit_pointer": ("audit", "fp.bus.audit.v1", THREE, ("v1",)),
     "corridor_anomaly": ("audit", "fp.bus.audit.v1", THREE, ("v1",)),
+    "ig.quarantine.spike": ("audit", "fp.bus.audit.v1", THREE, ("v1",)),
     "case_trigger": ("case_trigger", "fp.bus.case.triggers.v1", SIX, ("v1",)),
     "label_assertion": ("label_assertion", "fp.bus.labels.events.v1", SIX, ("v1",)),
     "external_signal": ("external_signal", None, SIX, ("v1",)),

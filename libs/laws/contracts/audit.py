@@ -69,6 +69,14 @@ class SubjectKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     event_id: EventId
 
 
+class QuarantineSpike(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """ig.quarantine.spike: the edge refused so many items within so many seconds (domain.md 2.15); emitted_at_utc says when."""
+
+    policy_id: Label
+    quarantine_count: Annotated[int, Meta(ge=1, le=2**53)]
+    window_seconds: Annotated[int, Meta(ge=1, le=86_400)]
+
+
 class CorridorAnomaly(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """corridor_anomaly: the same identity came with another payload hash. Both hashes and both places are the evidence."""
 
