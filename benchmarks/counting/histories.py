@@ -5,7 +5,6 @@ Nothing of them travels on a topic. Each record gets the place that it would hav
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,15 +12,13 @@ from typing import NamedTuple
 from benchmarks.posting.service import build as build_posting
 from benchmarks.workload import PARTITIONS, PAYMENTS, POSTINGS, RUN, records
 from decision_fabric.app import build as build_fabric
-from laws.canonical import canonical_json
-from laws.catalogue import EVENT_TYPES
-from laws.envelope import decode_envelope
-from laws.headers import Correlation, Provenance
 from laws.topics import AUDIT, FLOW_ANCHOR, RTDL, TRAFFIC, Topic
 from spine.inputs import Source
 from spine.service import Service
 from spine.settings import Settings
-from testkit.world import NO_MESS, EdgeSend, RunIds, World, WorldConfig
+from testkit.bench.filling import records as world_records
+from testkit.harness import Site
+from testkit.world import RunIds
 
 CLUSTER = "counted-cluster-000000"
 TOPIC_ID = "11111111-1111-1111-1111-111111111111"
@@ -51,45 +48,29 @@ class History:
     build: Callable[[Settings], Service]
     topics: tuple[Topic, ...]
     """Where its outputs go."""
-    sources: Callable[[int], list[Source]]
+    sources: Callable[[Site, int], list[Source]]
     """All records of one partition, in the order in which they came."""
 
 
-def _place(topic: Topic, partition: int, key: bytes, value: bytes, headers: list[tuple[str, bytes]], ends: dict[str, int]) -> Source:
-    offset = ends.get(topic.name, 0)
-    ends[topic.name] = offset + 1
-    return Source(CLUSTER, TOPIC_ID, topic.name, partition, offset, key, value, tuple(headers))
+def _place(topic: str, partition: int, key: bytes, value: bytes, headers: list[tuple[str, bytes]], ends: dict[str, int]) -> Source:
+    offset = ends.get(topic, 0)
+    ends[topic] = offset + 1
+    return Source(CLUSTER, TOPIC_ID, topic, partition, offset, key, value, tuple(headers))
 
 
-def _payments(partition: int) -> list[Source]:
+def _payments(_: Site, partition: int) -> list[Source]:
     ends: dict[str, int] = {}
     size = int(PARTITIONS * 1.2 * max(shape.events for shape in SHAPES.values()))
     mine = (record for record in records(size, seed=5) if record.partition == partition)
-    return [_place(PAYMENTS, partition, record.key, record.value, record.headers, ends) for record in mine]
+    return [_place(PAYMENTS.name, partition, record.key, record.value, record.headers, ends) for record in mine]
 
 
-def _flows(partition: int) -> list[Source]:
+def _flows(site: Site, partition: int) -> list[Source]:
     ends: dict[str, int] = {}
-    return [
-        _place(topic, partition, key, value, headers, ends) for topic, key, value, headers in _world() if topic.partition(key) == partition
-    ]
-
-
-def _world() -> Iterator[tuple[Topic, bytes, bytes, list[tuple[str, bytes]]]]:
     # Six in ten of a world's events are traffic or anchors.
     size = int(PARTITIONS * 2.1 * max(shape.events for shape in SHAPES.values()))
-    for step in World(WorldConfig(seed=5, size=size, mess=NO_MESS), RunIds(RUN, "a" * 32)):
-        if not isinstance(step, EdgeSend):
-            continue
-        envelope = decode_envelope(step.envelope)
-        topic = EVENT_TYPES[envelope.event_type].topic
-        if topic not in (TRAFFIC, FLOW_ANCHOR):
-            continue
-        key = topic.key.key_of(envelope.event_id, json.loads(bytes(envelope.payload)))
-        assert key is not None
-        correlation = Correlation(step.traceparent, "", RUN, "a" * 32, "P6", envelope.event_id, "ig")
-        headers = [*correlation.headers(), *Provenance("bench", "bench", "bench", "bench").headers()]
-        yield topic, key, canonical_json(json.loads(step.envelope)), headers
+    world = world_records(site, size, RunIds(RUN, "a" * 32), (TRAFFIC, FLOW_ANCHOR), seed=5, partitions=[partition])
+    return [_place(made.topic.removeprefix(site.prefix), partition, made.key, made.value, made.headers, ends) for made in world]
 
 
 HISTORIES = {

@@ -20,7 +20,7 @@ from spine.publisher import Publisher
 from spine.runtime import Runtime
 from spine.worker import build_runtime, close_runtime
 from testkit.engines import Endpoints
-from testkit.harness import new_site
+from testkit.harness import Site, new_site
 
 
 class Cost(msgspec.Struct):
@@ -67,7 +67,7 @@ async def measure_one(endpoints: Endpoints, name: str, shape: str) -> Cost:
         site.environment["FP_DATABASE_URL"] = wire.through(site.dsn(name))
         runtime = await build_runtime(service, site.settings(name))
         try:
-            return await _Measurement(runtime, store, wire).of(history, SHAPES[shape])
+            return await _Measurement(site, runtime, store, wire).of(history, SHAPES[shape])
         finally:
             await close_runtime(runtime)
 
@@ -75,7 +75,8 @@ async def measure_one(endpoints: Endpoints, name: str, shape: str) -> Cost:
 class _Measurement:
     """One lane of a service in this process, its only user."""
 
-    def __init__(self, runtime: Runtime, store: Connection, wire: Wire) -> None:
+    def __init__(self, site: Site, runtime: Runtime, store: Connection, wire: Wire) -> None:
+        self._site = site
         self._runtime = runtime
         self._store = store
         self._wire = wire
@@ -89,7 +90,7 @@ class _Measurement:
         for topic in topics:
             await self._store.execute(_BEGIN, topic, spec.home, spec.lane, CLUSTER, TOPIC_ID)
         publisher = Publisher(runtime.pool, runtime.producer, claim, runtime.settings.topic_prefix)
-        sources = history.sources(spec.home)
+        sources = history.sources(self._site, spec.home)
         published = wal = 0
         for number, batch in enumerate(batches(sources, shape, topics)):
             if number == shape.first:
