@@ -20,7 +20,7 @@ from ingress.policy import TYPE_OF_CLASS
 from ingress.receipt import Decision
 from ingress.record import Record
 from ingress.resolver import Outcome, Resolver
-from ingress.row import AdmissionRow, Settlement, State
+from ingress.row import AdmissionRow, Settlement, State, packed_trace
 from ingress.settings import EdgeSettings
 from ingress.spread import spread
 from ingress.steps import Step, reached
@@ -96,8 +96,8 @@ class Admission:
         now = self._now()
         nonces = secrets.token_bytes(_OWNER_BYTES * len(work))
         fresh = [
-            self._fresh_row(candidate, now, nonces[index * _OWNER_BYTES : (index + 1) * _OWNER_BYTES])
-            for index, (candidate, _) in enumerate(work)
+            self._fresh_row(candidate, now, nonces[index * _OWNER_BYTES : (index + 1) * _OWNER_BYTES], packed_trace(record.traceparent))
+            for index, (candidate, record) in enumerate(work)
         ]
         judged: dict[int, Judged] = {}
         held: dict[int, Held] = {}
@@ -150,7 +150,7 @@ class Admission:
         self._health.failed(BUS, str(error))
         return Verdict(Decision.RETRY, reason=Reason.DEPENDENCY_UNAVAILABLE)
 
-    def _fresh_row(self, candidate: Candidate, now: float, owner: bytes) -> AdmissionRow:
+    def _fresh_row(self, candidate: Candidate, now: float, owner: bytes, trace: bytes = b"") -> AdmissionRow:
         envelope = candidate.envelope
         place = self._bus.place(candidate.topic.name, candidate.partition)
         assert envelope.scenario_run_id is not None  # check_envelope: every type of the edge requires the pin
@@ -173,6 +173,7 @@ class Admission:
             config_digest=_digest(self._provenance.config_digest),
             release_id=self._provenance.release_id,
             ttl_epoch=int(now) + self._settings.idempotency_ttl_s,
+            trace=trace,
             lease_owner=owner,
             lease_until_ms=self._lease_end(now),
             attempt=1,

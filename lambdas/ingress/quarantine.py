@@ -10,12 +10,15 @@ import msgspec
 from ingress.anomaly import Mismatch
 from ingress.dynamodb import ConditionFailedError, DynamoDB, StoreError
 from ingress.inspection import Known, Refused
+from ingress.policy import WRITER
 from ingress.receipt import current_policy_rev
+from ingress.record import Caller, continued
 from ingress.row import Item, binary, number, text
 from ingress.settings import POLICY_REV
 from ingress.tables import PENDING_INDEX
 from laws.canonical import canonical_json
 from laws.ids import quarantine_id
+from laws.trace_context import child, derive_span_id, derive_trace_id, start
 
 # A DynamoDB item holds 400 KB. A lawful payload is below 2 KB; of anything longer the start and the digest are evidence enough.
 MAX_BODY_BYTES = 65_536
@@ -58,10 +61,10 @@ class Quarantine:
         self._table = table
         self._scene = scene
 
-    async def keep(self, refused: Refused, received_at_utc: str, principal: str, mismatch: Mismatch | None = None) -> Kept:
+    async def keep(self, refused: Refused, received_at_utc: str, caller: Caller, mismatch: Mismatch | None = None) -> Kept:
         """Writes the record if it is new. Where it stands already, what stood first counts, the mismatch included."""
         name = mismatch.quarantine_id if mismatch else id_of(refused)
-        item = self._item(name, refused, received_at_utc, principal)
+        item = self._item(name, refused, received_at_utc, caller)
         if mismatch is not None:
             item["mismatch"] = text(msgspec.json.encode(mismatch).decode())
             item["anomaly_published"] = {"BOOL": False}
@@ -112,7 +115,7 @@ class Quarantine:
         except ConditionFailedError:
             return  # an operator removed the record meanwhile; an update would make a row of one column
 
-    def _item(self, name: str, refused: Refused, received_at_utc: str, principal: str) -> Item:
+    def _item(self, name: str, refused: Refused, received_at_utc: str, caller: Caller) -> Item:
         known, detail, scene = refused.known, refused.detail, self._scene
         item: Item = {
             "quarantine_id": text(name),
@@ -121,7 +124,8 @@ class Quarantine:
             "received_at_utc": text(received_at_utc),
             "detail": text(msgspec.json.encode(detail).decode()),
             "policy_rev": text(msgspec.json.encode(current_policy_rev(POLICY_REV)).decode()),
-            "actor_id": text(principal),
+            "actor_id": text(caller.principal),
+            "traceparent": text(_place(name, known, caller)),
             "environment": text(scene.environment),
             "service_release_id": text(scene.release_id),
             "run_config_digest": text(scene.config_digest),
@@ -134,6 +138,13 @@ class Quarantine:
         if known.payload_hash:
             item["payload_hash"] = text(known.payload_hash)
         return item | _bodies(known)
+
+
+def _place(name: str, known: Known, caller: Caller) -> str:
+    """Where the refusal stands in a trace: that of the item or of its request, or one that starts with it."""
+    context = continued(known.text("traceparent") or None, known.text("tracestate") or None, caller)
+    parent = context.traceparent if context else start(derive_trace_id("ig.refusal", name), derive_span_id(name, "root"), sampled=False)
+    return child(parent, derive_span_id(parent.trace_id, WRITER, name)).header()
 
 
 def _bodies(known: Known) -> Item:

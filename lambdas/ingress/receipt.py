@@ -49,6 +49,13 @@ class EbRef(msgspec.Struct, frozen=True):
     published_at_utc: str
 
 
+class EvidenceRef(msgspec.Struct, frozen=True):
+    """What a receipt points at: the event's place in its trace, as W3C writes it."""
+
+    kind: str
+    ref: str
+
+
 class Receipt(msgspec.Struct, frozen=True):
     """ADMIT or DUPLICATE, in the words of the contract."""
 
@@ -70,6 +77,7 @@ class Receipt(msgspec.Struct, frozen=True):
     partition_key: str
     dedupe_key: str
     eb_ref: EbRef
+    evidence_refs: tuple[EvidenceRef, ...]
 
 
 def receipt_of(row: AdmissionRow, decision: Decision) -> Receipt:
@@ -107,6 +115,7 @@ def receipt_of(row: AdmissionRow, decision: Decision) -> Receipt:
             offset_kind=OFFSET_KIND,
             published_at_utc=instant_of(row.published_at_ms),
         ),
+        evidence_refs=(EvidenceRef("traceparent", row.traceparent),) if row.trace else (),
     )
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from ingress.inspection import Candidate
 from ingress.policy import WRITER
-from laws.headers import Correlation, Provenance
+from laws.headers import TRACEPARENT, Correlation, Provenance
 from laws.trace_context import (
     TraceContext,
     child,
@@ -32,6 +32,11 @@ class Record(NamedTuple):
     value: bytes
     headers: list[tuple[str, bytes]]
 
+    @property
+    def traceparent(self) -> str:
+        """The place in the trace that the record carries."""
+        return next(value for name, value in self.headers if name == TRACEPARENT).decode()
+
 
 class Caller(NamedTuple):
     """What a request says about where it comes from."""
@@ -39,6 +44,14 @@ class Caller(NamedTuple):
     traceparent: str | None
     tracestate: str | None
     principal: str
+
+
+def continued(traceparent: str | None, tracestate: str | None, caller: Caller) -> TraceContext | None:
+    """The trace that an item says it is of, or else its request; None where neither says so lawfully, and one starts anew."""
+    for parent, state in ((traceparent, tracestate), (caller.traceparent, caller.tracestate)):
+        if (place := parse_traceparent(parent)) is not None:
+            return TraceContext(place, parse_tracestate(state or ""))
+    return None
 
 
 @dataclass(frozen=True)
@@ -83,9 +96,8 @@ class Stamp:
     def _context(self, candidate: Candidate, caller: Caller) -> TraceContext:
         """The event's own trace before that of the request, which may carry a hundred events; else one derived from the event."""
         envelope = candidate.envelope
-        for traceparent, tracestate in ((envelope.traceparent, envelope.tracestate), (caller.traceparent, caller.tracestate)):
-            if (parent := parse_traceparent(traceparent)) is not None:
-                return TraceContext(parent, parse_tracestate(tracestate or ""))
+        if (context := continued(envelope.traceparent, envelope.tracestate, caller)) is not None:
+            return context
         run, event_class, event_id = candidate.identity
         trace_id = derive_trace_id(run, event_class.value, event_id)
         sampled = int(trace_id[:8], 16) < self.trace_sample_ratio * 2**32

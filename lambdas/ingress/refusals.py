@@ -42,7 +42,7 @@ class Refusals:
         """QUARANTINE, told only once the record is durable."""
         event_id = refused.known.text("event_id") or None
         try:
-            kept = await self._quarantine.keep(refused, format_instant(datetime.now(UTC)), caller.principal, mismatch)
+            kept = await self._quarantine.keep(refused, format_instant(datetime.now(UTC)), caller, mismatch)
         except StoreError as error:
             self._health.failed(STORE, str(error))
             return retry(Reason.DEPENDENCY_UNAVAILABLE, event_id, "the store does not answer: send it again")

@@ -28,7 +28,7 @@ from ingress.edge import Edge
 from ingress.inspection import Refused
 from ingress.logs import log
 from ingress.quarantine import Kept, id_of
-from ingress.record import Record
+from ingress.record import Caller, Record
 from ingress.settings import EdgeSettings
 from spine.rungs import Rung
 from tests.ingress.messy import messy_item
@@ -162,9 +162,9 @@ class Fuzz:
         self.kept: set[str] = set()
         self.counts: Counter[str] = Counter()
 
-    async def _keep(self, refused: Refused, at: str, principal: str, mismatch: Mismatch | None = None) -> Kept:
+    async def _keep(self, refused: Refused, at: str, caller: Caller, mismatch: Mismatch | None = None) -> Kept:
         # Everything that a record is made of is made: what can't be written down would be found here.
-        self.edge._refusals._quarantine._item("q", refused, at, principal)
+        self.edge._refusals._quarantine._item("q", refused, at, caller)
         name = mismatch.quarantine_id if mismatch else id_of(refused)
         self.kept.add(name)
         return Kept(name, mismatch)

@@ -159,6 +159,7 @@ def row_of(event_id: str, state: State) -> AdmissionRow:
         config_digest=bytes(32),
         release_id="r" * 64,
         ttl_epoch=1_795_687_212,
+        trace=bytes(25),
         offset=2**60 if admitted else None,
         published_at_ms=1_795_428_012_678 if admitted else None,
         admitted_at_ms=1_795_428_012_682 if admitted else None,

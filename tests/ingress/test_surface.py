@@ -10,10 +10,12 @@ from laws.claims import CLAIM, Claim, ClaimError, Fetch, payload_of, read_claim
 from laws.envelope import decode_envelope
 from laws.payload_hash import payload_hash
 from laws.topics import ARRIVAL_EVENTS, TRAFFIC
+from laws.trace_context import parse_traceparent
 from tests.ingress.cloud import REGION, Cloud
 from tests.ingress.messy import PAYLOADS
 from tests.ingress.proxy import Proxy
 from tests.ingress.rig import Site, push, spent, traffic
+from tests.ingress.test_parts import TRACE
 
 
 async def test_lines_are_answered_line_by_line(site: Site, edge: Edge) -> None:
@@ -123,3 +125,28 @@ def _gives(content: bytes | None) -> Fetch:
         return content
 
     return fetch
+
+
+async def test_the_trace_of_a_request_is_continued_into_record_row_receipt_and_quarantine(site: Site, edge: Edge) -> None:
+    event, refused = traffic(), traffic(amount_minor=-1)
+    headers = {"traceparent": TRACE, "tracestate": "vendor=1"}
+    answer = await push(edge, event, headers)
+    [record] = await site.of_event(event["event_id"])
+    place = dict(record.headers)["traceparent"].decode()
+    assert place[3:35] == TRACE[3:35]
+    assert (await site.row(event)).traceparent == place
+    assert answer.body["receipt"]["evidence_refs"] == [{"kind": "traceparent", "ref": place}]
+    assert (await push(edge, event)).body["receipt"]["evidence_refs"] == answer.body["receipt"]["evidence_refs"]
+    told = await push(edge, refused, headers)
+    [kept] = [item for item in await site.quarantined() if item["quarantine_id"]["S"] == told.body["quarantine_id"]]
+    assert kept["traceparent"]["S"][3:35] == TRACE[3:35]
+
+
+async def test_a_trace_that_is_not_lawful_starts_anew_and_fails_nothing(site: Site, edge: Edge) -> None:
+    for broken in ("", "00-zz", "00-" + "0" * 32 + "-" + "1" * 16 + "-01", "ff-" + "1" * 32 + "-" + "1" * 16 + "-01"):
+        event = traffic()
+        assert (await push(edge, event, {"traceparent": broken})).decision == "ADMIT"
+        assert parse_traceparent((await site.row(event)).traceparent) is not None
+    told = await push(edge, b"no json", {"traceparent": "00-zz"})
+    [kept] = [item for item in await site.quarantined() if item["quarantine_id"]["S"] == told.body["quarantine_id"]]
+    assert parse_traceparent(kept["traceparent"]["S"]) is not None
