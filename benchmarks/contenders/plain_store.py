@@ -50,17 +50,13 @@ CREATE TABLE position (partition int PRIMARY KEY, next_offset bigint NOT NULL, p
 INSERT INTO position SELECT partition, 0, 0 FROM generate_series(0, 5) AS partition;
 """
 
-_FIRSTS = """
-WITH given AS (
-    SELECT * FROM unnest($1::int[], $2::bytea[], $3::bytea[], $4::int[], $5::bigint[])
-        AS g(ord, event_id, payload_hash, partition, "offset")
-), fresh AS (
-    INSERT INTO inbox SELECT $6, $7, event_id, payload_hash, partition, "offset" FROM given ORDER BY event_id
-    ON CONFLICT DO NOTHING RETURNING event_id
-)
-SELECT g.ord, (SELECT i.payload_hash FROM inbox i WHERE (i.run_no, i.class_no, i.event_id) = ($6, $7, g.event_id)) AS payload_hash
-FROM given g WHERE NOT EXISTS (SELECT FROM fresh f WHERE f.event_id = g.event_id)
+_FRESH = """
+INSERT INTO inbox
+SELECT $5, $6, * FROM unnest($1::bytea[], $2::bytea[], $3::int[], $4::bigint[]) AS g(event_id, payload_hash, partition, "offset")
+ORDER BY g.event_id ON CONFLICT DO NOTHING RETURNING event_id
 """
+
+_FIRSTS = "SELECT event_id, payload_hash FROM inbox WHERE run_no = $1 AND class_no = $2 AND event_id = ANY($3::bytea[])"
 
 _ACCOUNTS = """
 INSERT INTO account AS a SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])
@@ -159,9 +155,8 @@ async def _dedupe(connection: Connection, batch: Sequence[Judged]) -> tuple[list
         else:
             firsts[judged.event_id] = judged
     asked = list(firsts.values())
-    seen = await connection.fetch(
-        _FIRSTS,
-        list(range(len(asked))),
+    fresh = await connection.fetch(
+        _FRESH,
         [judged.event_id for judged in asked],
         [judged.payload_hash for judged in asked],
         [judged.partition for judged in asked],
@@ -169,7 +164,11 @@ async def _dedupe(connection: Connection, batch: Sequence[Judged]) -> tuple[list
         RUN_NO,
         CLASS_NO,
     )
-    known = {asked[row["ord"]].event_id: bytes(row["payload_hash"]) for row in seen}
+    known: dict[bytes, bytes] = {}
+    if len(fresh) < len(asked):
+        added = {row[0] for row in fresh}
+        left = [judged.event_id for judged in asked if judged.event_id not in added]
+        known = {row[0]: row[1] for row in await connection.fetch(_FIRSTS, RUN_NO, CLASS_NO, left)}
     new = [judged for judged in asked if judged.event_id not in known] if known else asked
     mismatches = [
         (judged, known[judged.event_id]) for judged in asked if known.get(judged.event_id, judged.payload_hash) != judged.payload_hash
