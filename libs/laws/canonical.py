@@ -33,6 +33,7 @@ MAX_PLAIN_INT: Final = 2**53
 
 _WIDE: Final = 4096
 _LAST_BMP: Final = "\uffff"
+_TEXT: Final = frozenset({str})
 _LEAVES: Final = frozenset({str, bool, type(None)})
 _CONTAINERS: Final = frozenset({dict, list, tuple})
 _ENCODE_SORTED: Final = Encoder(order="sorted").encode
@@ -58,7 +59,13 @@ def canonical_json(value: JsonInput) -> bytes:
     Raises CanonicalError with NUMBER_NOT_EXACT (an integer that differs from the shortest form of its double, see
     architecture.md, "Exact numbers"), NUMBER_NOT_FINITE, LONE_SURROGATE, KEY_NOT_STRING, TYPE_NOT_JSON or TOO_DEEP.
     """
-    if _is_plain(value):
+    kind = type(value)
+    # What most ids are made of: a list of texts. Nothing in it can differ from what msgspec writes.
+    if (kind is list or kind is tuple) and _TEXT.issuperset(map(type, value)):  # type: ignore[arg-type]  # narrowed by its kind
+        plain = True
+    else:
+        plain = _is_plain(value)
+    if plain:
         try:
             return _ENCODE_SORTED(value)
         except UnicodeEncodeError:

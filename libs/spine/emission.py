@@ -22,6 +22,9 @@ _COMBINATIONS = 1024
 # The last three fields are for the trace's spans only; the stored row is the first STORED fields.
 STORED = 7
 
+Record = tuple[str, int, bytes, bytes, bytes]
+"""What is published of a row: topic, partition, key, headers (packed) and value, as the outbox has them."""
+
 
 class OutboxRow(NamedTuple):
     """One record to publish."""
@@ -36,6 +39,11 @@ class OutboxRow(NamedTuple):
     event_type: str
     traceparent: str
     cause_traceparent: str
+
+    @property
+    def record(self) -> Record:
+        """What is published of it."""
+        return self.topic, self.partition, self.key, self.headers, self.value
 
 
 class Emitter:

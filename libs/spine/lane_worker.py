@@ -410,8 +410,7 @@ class LaneWorker:
         return applied
 
     def _after(self, applied: Applied) -> None:
-        if applied.outputs:
-            self.publisher.wake()
+        self.publisher.hand_over(applied.lane_seq, applied.outbox)
         if applied.tasks:
             self.tasks.wake()
         if applied.first_due is not None and self.spec.group.timers:

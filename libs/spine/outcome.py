@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from laws.verdicts import Verdict
 from spine.db import Db
+from spine.emission import Record
 from spine.inputs import Input
 
 
@@ -68,7 +69,8 @@ class Applied(NamedTuple):
 
     lane_seq: int
     verdicts: tuple[Verdict, ...]
-    outputs: int
+    outbox: tuple[Record, ...]
+    """What is to be published of it, in order: the bytes that the outbox has."""
     answers: tuple[CommandAnswer, ...]
     """One per input of the command inlet; empty for other inlets."""
     tasks: int

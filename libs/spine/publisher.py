@@ -1,7 +1,8 @@
 """One publisher a lane: the outbox in order, bytes as stored, the mark only over what the bus has acknowledged (runtime.md)."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import asyncpg
@@ -9,24 +10,27 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from spine.emission import HEADERS_DECODER
+from spine.emission import HEADERS_DECODER, Record
 from spine.faults import TRANSIENT
 from spine.outcome import FencedError
 from spine.ownership import Claim
 from spine.steps import Step, reached
 
-# Rows of one read; whole lane_seqs only, so that the mark never stands inside one.
+# Rows of one read; whole lane_seqs only, so that the mark never stands inside one. Beside them where the lane stood by the same snapshot:
+# up to there nothing is left but these rows.
 _READ = """
-SELECT lane_seq, topic, partition, key, headers, value FROM outbox
-WHERE lane = $1 AND lane_seq > greatest($2, (SELECT published_seq FROM lane WHERE lane = $1))
-  AND lane_seq <= (
-    SELECT coalesce(max(lane_seq), 0) FROM (
-        SELECT lane_seq FROM outbox
-        WHERE lane = $1 AND lane_seq > greatest($2, (SELECT published_seq FROM lane WHERE lane = $1))
-        ORDER BY lane_seq LIMIT $3
-    ) AS head
-  )
-ORDER BY lane_seq, i
+SELECT l.lane_seq AS standing, o.lane_seq, o.topic, o.partition, o.key, o.headers, o.value
+FROM lane l LEFT JOIN LATERAL (
+    SELECT lane_seq, i, topic, partition, key, headers, value FROM outbox
+    WHERE lane = $1 AND lane_seq > greatest($2, l.published_seq)
+      AND lane_seq <= (
+        SELECT coalesce(max(lane_seq), 0) FROM (
+            SELECT lane_seq FROM outbox WHERE lane = $1 AND lane_seq > greatest($2, l.published_seq) ORDER BY lane_seq LIMIT $3
+        ) AS head
+      )
+) AS o ON true
+WHERE l.lane = $1
+ORDER BY o.lane_seq, o.i
 """
 
 _MARK = "UPDATE lane SET published_seq = greatest(published_seq, $4) WHERE lane = $1 AND epoch = $2 AND token = $3 RETURNING 1"
@@ -37,6 +41,9 @@ _ROWS = 2000
 # all, because it would only wait behind it for the lane's row, with a connection in its hands.
 _MARK_AFTER = 0.1
 
+# Handed rows that wait for the bus; beyond them memory would grow with its trouble, and the store has them all.
+_HANDED = 20_000
+
 _FAILURES = 10
 _RETRY_AFTER = 0.2
 
@@ -44,7 +51,12 @@ _log = structlog.get_logger(__name__)
 
 
 class Publisher:
-    """Publishes the outbox of one lane while this worker owns it."""
+    """Publishes the outbox of one lane while this worker owns it.
+
+    A transaction that is committed hands its rows over: the very bytes that the outbox has. They are published from memory where they
+    follow on what was published before them, with no lane_seq between. Everything else (what a dead owner left, a COMMIT in doubt, a
+    command of another replica, a bus that was away) is read from the store.
+    """
 
     def __init__(self, pool: asyncpg.Pool, producer: AIOKafkaProducer, claim: Claim, topic_prefix: str) -> None:
         self._pool = pool
@@ -52,6 +64,11 @@ class Publisher:
         self._claim = claim
         self._prefix = topic_prefix
         self._wake = asyncio.Event()
+        self._handed: deque[tuple[int, Sequence[Record]]] = deque()
+        self._handed_rows = 0
+        # Up to here every lane_seq was handed over or read.
+        self._known_seq = -1
+        self._read_store = True
         self.acknowledged_seq = claim.published_seq
         self.marked_seq = claim.published_seq
         self.published = 0
@@ -59,8 +76,20 @@ class Publisher:
         """Whether a transaction of this worker holds, or is about to hold, the lane's row: it carries the mark."""
 
     def wake(self) -> None:
-        """There may be rows to publish."""
+        """There may be rows to publish that nobody handed over."""
+        self._read_store = True
         self._wake.set()
+
+    def hand_over(self, lane_seq: int, rows: Sequence[Record]) -> None:
+        """The outbox rows, perhaps none, of a transaction of this lane that is committed."""
+        if lane_seq != self._known_seq + 1 or self._handed_rows + len(rows) > _HANDED:
+            self.wake()
+            return
+        self._known_seq = lane_seq
+        if rows:
+            self._handed.append((lane_seq, rows))
+            self._handed_rows += len(rows)
+            self._wake.set()
 
     def carried(self, seq: int) -> None:
         """A committed batch carried the mark up to `seq`."""
@@ -79,8 +108,7 @@ class Publisher:
             woken = await self._woken()
             try:
                 if woken:
-                    while await self._publish_some():
-                        pass
+                    await self._publish_all()
                 elif not self.batch_under_way:
                     await self._mark()
                 failures = 0
@@ -91,7 +119,7 @@ class Publisher:
                 if failures >= _FAILURES:
                     raise
                 await asyncio.sleep(_RETRY_AFTER)
-                self._wake.set()
+                self.wake()
 
     async def _woken(self) -> bool:
         """Waits for rows to publish; False where a mark is due first, because no batch came to carry it along."""
@@ -104,41 +132,71 @@ class Publisher:
         self._wake.clear()
         return True
 
+    async def _publish_all(self) -> None:
+        while self._handed or self._read_store:
+            if self._read_store:
+                # What is handed over may stand behind rows that were not: the store has all of them, in order.
+                self._read_store = False
+                self._handed.clear()
+                self._handed_rows = 0
+                while await self._publish_some():
+                    pass
+            else:
+                await self._publish_handed()
+
+    async def _publish_handed(self) -> None:
+        rows: list[Record] = []
+        last = self.acknowledged_seq
+        while self._handed and len(rows) < _ROWS:
+            lane_seq, more = self._handed.popleft()
+            self._handed_rows -= len(more)
+            if lane_seq > last:
+                last = lane_seq
+                rows += more
+        if rows:
+            await self._acknowledged(rows, last)
+
     async def _publish_some(self) -> bool:
-        rows = await self._pool.fetch(_READ, self._claim.lane, self.acknowledged_seq, _ROWS)
+        found = await self._pool.fetch(_READ, self._claim.lane, self.acknowledged_seq, _ROWS)
         reached(Step.OUTBOX_READ)
-        if not rows:
-            return False
+        rows = [row for row in found if row["lane_seq"] is not None]
+        if rows:
+            await self._acknowledged([row[2:] for row in rows], rows[-1]["lane_seq"])
+        if len(rows) < _ROWS and found:
+            self._known_seq = max(self._known_seq, found[0]["standing"])
+        return bool(rows)
+
+    async def _acknowledged(self, rows: Sequence[Record], last: int) -> None:
+        """Publish rows up to lane_seq `last`, and note them once the bus has all of them."""
         acknowledgements = await self._send(rows)
         reached(Step.SENT)
         # All of them, in order: the mark is a contiguous prefix or it is a lie.
         await asyncio.gather(*acknowledgements)
         self.published += len(rows)
-        self.acknowledged_seq = rows[-1]["lane_seq"]
+        # Rows that were read while others were handed over may come to an end earlier than those.
+        self.acknowledged_seq = max(self.acknowledged_seq, last)
         reached(Step.PUBLISHED)
-        return True
 
-    async def _send(self, rows: Iterable[asyncpg.Record | Mapping[str, Any]]) -> "list[asyncio.Future[Any]]":
+    async def _send(self, rows: Iterable[Record]) -> "list[asyncio.Future[Any]]":
         """Hand rows to the producer in whole batches, in order within each partition: a future a batch, not one a record."""
         acknowledgements: list[asyncio.Future[Any]] = []
         batches: dict[tuple[str, int], BatchBuilder] = {}
         producer = self._producer
-        for row in rows:
-            place = (row["topic"], row["partition"])
-            headers = HEADERS_DECODER.decode(row["headers"])
-            key, value = row["key"], row["value"]
+        for topic, partition, key, packed, value in rows:
+            place = (topic, partition)
+            headers = HEADERS_DECODER.decode(packed)
             batch = batches.get(place)
             if batch is None:
                 batch = batches[place] = producer.create_batch()
             if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
-                acknowledgements.append(await self._hand_over(batch, place))
+                acknowledgements.append(await self._submit(batch, place))
                 batch = batches[place] = producer.create_batch()
                 batch.append(timestamp=None, key=key, value=value, headers=headers)
         for place, batch in batches.items():
-            acknowledgements.append(await self._hand_over(batch, place))
+            acknowledgements.append(await self._submit(batch, place))
         return acknowledgements
 
-    async def _hand_over(self, batch: BatchBuilder, place: tuple[str, int]) -> "asyncio.Future[Any]":
+    async def _submit(self, batch: BatchBuilder, place: tuple[str, int]) -> "asyncio.Future[Any]":
         topic, partition = place
         acknowledgement: asyncio.Future[Any] = await self._producer.send_batch(batch, self._prefix + topic, partition=partition)
         # Left alone by an error of another batch, its own error is nobody's: the rows are read and sent again.

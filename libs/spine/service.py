@@ -11,7 +11,7 @@ it emits. The spine does the rest, and promises:
 - A handler that raises makes its input POISON: parked with its reason, its key behind it; other keys flow.
 - Nobody but the spine opens a transaction, publishes, or calls the outside. A task's `submit` and `lookup` run between two transactions
   and may block only on their own I/O; they are given a deadline and own no state.
-- Output bytes are made once, in the transaction, stored, and published from the store: a retry can't publish something else.
+- Output bytes are made once, in the transaction, stored, and published as they are stored: a retry can't publish something else.
 - The spine owns start, drain and shutdown. A handler never sees them.
 """
 

@@ -122,8 +122,8 @@ class Telemetry:
         for verdict, count in Tally(applied.verdicts).items():
             self._inputs.labels(group, inlet.value, verdict.value).inc(count)
             self.tallies[verdict.value] += count
-        self._outputs.labels(group).inc(applied.outputs)
-        self.tallies["outputs"] += applied.outputs
+        self._outputs.labels(group).inc(len(applied.outbox))
+        self.tallies["outputs"] += len(applied.outbox)
         self._transaction.labels(group, inlet.value).observe(seconds)
         if self._traced and applied.emitted:
             self._spans(group, inlet, applied)
@@ -134,7 +134,7 @@ class Telemetry:
             f"{group} {inlet.value}",
             context=trace.set_span_in_context(trace.INVALID_SPAN),
             links=links,
-            attributes={"fp.lane_seq": applied.lane_seq, "fp.inputs": len(applied.verdicts), "fp.outputs": applied.outputs},
+            attributes={"fp.lane_seq": applied.lane_seq, "fp.inputs": len(applied.verdicts), "fp.outputs": len(applied.outbox)},
         ):
             for event_type, traceparent, cause in applied.emitted:
                 token = _span_id.set(int(traceparent[36:52], 16))

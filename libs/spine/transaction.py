@@ -494,7 +494,7 @@ class _Apply:
         return Applied(
             lane_seq=self.lane_seq,
             verdicts=self.verdicts,
-            outputs=len(self._writes.outbox),
+            outbox=tuple(row.record for row, _ in self._writes.outbox),
             answers=tuple(answers),
             tasks=self._writes.tasks,
             first_due=self._writes.first_due,

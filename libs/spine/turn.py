@@ -28,7 +28,9 @@ R = TypeVar("R", bound=msgspec.Struct)
 Key = tuple[Any, ...]
 
 
-_EFFECTS = (Put, Append, Emit, Wait, Settle, Call, Anomaly, Reply)
+_EFFECTS = frozenset({Put, Append, Emit, Wait, Settle, Call, Anomaly, Reply})
+# What no handler of the same transaction can see.
+_UNSEEN = (Emit, Append)
 
 
 class UndeclaredReadError(Exception):
@@ -175,18 +177,21 @@ class Turn:
             raise IllegalEffectError(f"Put into {effect.table.name}: it is append-only, use Append")
         if isinstance(effect, Append) and effect.table.mode is not Mode.APPEND:
             raise IllegalEffectError(f"Append to {effect.table.name}: it is a state table, use Put")
-        if not isinstance(effect, _EFFECTS):
+        if type(effect) not in _EFFECTS:
             raise IllegalEffectError(f"{type(effect).__name__} is no effect")
 
     def _take(self, effect: Effect, item: Input) -> None:
+        if isinstance(effect, _UNSEEN):
+            return
         if isinstance(effect, Put):
-            key = effect.table.key_of(effect.row)
+            table = effect.table
+            key = table.key_of(effect.row)
             versioned = Versioned(effect.row, self._lane, self._lane_seq)
-            self._dirty.setdefault(effect.table, {})[key] = (effect, item)
-            if effect.table.mode is Mode.SHARED:
-                self._shared.setdefault(effect.table, {}).setdefault(key, {})[self._lane] = versioned
+            self._dirty.setdefault(table, {})[key] = (effect, item)
+            if table.mode is Mode.SHARED:
+                self._shared.setdefault(table, {}).setdefault(key, {})[self._lane] = versioned
             else:
-                self._rows.setdefault(effect.table, {})[key] = versioned
+                self._rows.setdefault(table, {})[key] = versioned
         elif isinstance(effect, Wait):
             read = ReadWaits(effect.kind, effect.key)
             if read in self._waits and item.event is not None:

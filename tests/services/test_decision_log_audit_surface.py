@@ -45,7 +45,7 @@ async def test_a_link_conflict_is_recorded_and_published_and_changes_nothing(sur
     events = [(DECISION_RESPONSE, "d1", facts.decision()), (ACTION_INTENT, "i1", facts.intent()), (ACTION_OUTCOME, "o1", facts.outcome())]
     await surface.feed(*events)
     applied = await surface.feed((ACTION_INTENT, "i2", facts.intent(notes="another")))
-    assert applied.outputs == 1
+    assert len(applied.outbox) == 1
     assert await surface.runtime.pool.fetchval("SELECT reason FROM anomaly") == "INTENT_LINK_CONFLICT"
     record = (await surface.get(f"/v1/audit/{facts.decision_id()}")).body
     assert [ref["event_id"] for ref in record["action_intents"]] == ["i1"]

@@ -119,7 +119,7 @@ def _publish_before_commit(put: Put) -> None:
         await flush(self)
         lane = self._stamp[0]
         if lane in publishers:
-            await publishers[lane]._send([row._asdict() for row, _ in self.outbox])
+            await publishers[lane]._send([row.record for row, _ in self.outbox])
 
     put(publisher.Publisher, "__init__", remember)
     put(writes.Writes, "flush_outbox", early)
