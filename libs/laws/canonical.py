@@ -59,13 +59,8 @@ def canonical_json(value: JsonInput) -> bytes:
     Raises CanonicalError with NUMBER_NOT_EXACT (an integer that differs from the shortest form of its double, see
     architecture.md, "Exact numbers"), NUMBER_NOT_FINITE, LONE_SURROGATE, KEY_NOT_STRING, TYPE_NOT_JSON or TOO_DEEP.
     """
-    kind = type(value)
-    # What most ids are made of: a list of texts. Nothing in it can differ from what msgspec writes.
-    if (kind is list or kind is tuple) and _TEXT.issuperset(map(type, value)):  # type: ignore[arg-type]  # narrowed by its kind
-        plain = True
-    else:
-        plain = _is_plain(value)
-    if plain:
+    # What most ids are made of is a list of texts: nothing in it can differ from what msgspec writes.
+    if (isinstance(value, list | tuple) and _TEXT.issuperset(map(type, value))) or _is_plain(value):
         try:
             return _ENCODE_SORTED(value)
         except UnicodeEncodeError:
