@@ -170,8 +170,10 @@ class Driver:
     async def _until_final(self, bodies: list[Body]) -> None:
         pause = _FIRST_PAUSE
         began = time.perf_counter()
+        first = True
         while True:
-            again = self._sort(bodies, await self._post(bodies))
+            again = self._sort(bodies, await self._post(bodies), first=first)
+            first = False
             if not again:
                 break
             self.answers.retries += len(again)
@@ -207,13 +209,16 @@ class Driver:
             return {}
         return {"x-ig-api-key": self._api_key if body.credential is Credential.VALID else "wrong" * 8}
 
-    def _sort(self, bodies: list[Body], items: list[_Item]) -> list[Body]:
+    def _sort(self, bodies: list[Body], items: list[_Item], *, first: bool) -> list[Body]:
         again = []
         for body, item in zip(bodies, items, strict=True):
             if item.status == 429 or item.status >= 500:
                 again.append(body)
                 continue
             answer = _DECISIONS.get(item.decision or "", Answer.REJECTED)
+            if not first and answer is Answer.DUPLICATE and body.sent.kind is EdgeKind.VALID:
+                # Its own earlier delivery, whose answer was lost or left open: other deliveries of it wait for this answer.
+                answer = Answer.ADMITTED
             reason = item.reason_codes[0] if item.reason_codes else ""
             self.answers.final(body.sent, answer, reason, item.quarantine_id, item.status)
             identity = body.sent.identity

@@ -52,6 +52,8 @@ class Watch:
         self._topics: tuple[Topic, ...] = ()
         self._usage: Usage | None = None
         self._running: asyncio.Task[None] | None = None
+        # A connection does one thing at a time, and a search looks beside the one look a second.
+        self._looking = asyncio.Lock()
         self.looks: list[Look] = []
 
     async def start(self) -> None:
@@ -70,14 +72,16 @@ class Watch:
 
     async def stop(self) -> None:
         """Look no more. Raises what looking raised."""
+        failure = None
         if self._running is not None:
-            if self._running.done():
-                self._running.result()
+            failure = self._running.exception() if self._running.done() and not self._running.cancelled() else None
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
         for connection in self._connections.values():
             await connection.close()
         await self._consumer.stop()
+        if failure is not None:
+            raise failure
 
     async def _run(self) -> None:
         while True:
@@ -87,6 +91,10 @@ class Watch:
 
     async def look(self) -> Look:
         """Take one sample."""
+        async with self._looking:
+            return await self._look()
+
+    async def _look(self) -> Look:
         if self._usage is None:
             raise RuntimeError("the watch is not started")
         stands = {name: await connection.fetch(_POSITIONS) for name, connection in self._connections.items()}
