@@ -1,7 +1,7 @@
 """Applies a fixed history, batch by batch, and counts what it costs the store and the way there.
 
-Each batch goes through the law's own transaction; then the lane's publisher publishes its outputs and marks them, before the next batch
-begins. Under load the mark rides along with the next batch instead, so a batch costs a round trip less there than it does here.
+Each batch goes through the law's own transaction; then the lane's publisher publishes its outputs, before the next batch begins, whose
+transaction carries the mark.
 """
 
 from __future__ import annotations
@@ -90,6 +90,8 @@ class _Measurement:
         for topic in topics:
             await self._store.execute(_BEGIN, topic, spec.home, spec.lane, CLUSTER, TOPIC_ID)
         publisher = Publisher(runtime.pool, runtime.producer, claim, runtime.settings.topic_prefix)
+        # As a worker does that has claimed its lane: from here on the outbox is known.
+        await publisher.empty()
         sources = history.sources(self._site, spec.home)
         published = wal = 0
         for number, batch in enumerate(batches(sources, shape, topics)):
@@ -120,7 +122,8 @@ class _Measurement:
             applied = await runtime.law.apply(connection, spec, Fence(claim.epoch, claim.token), inputs, acknowledged_seq=seq, ends=ends)
         assert applied is not None
         publisher.carried(seq)
-        await publisher.empty()
+        publisher.hand_over(applied.lane_seq, applied.outbox)
+        await publisher.publish_all()
 
     async def _wal(self) -> int:
         """Bytes that this service's backend has written until now. Its pool has one connection as long as one asks it."""

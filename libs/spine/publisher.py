@@ -108,7 +108,7 @@ class Publisher:
             woken = await self._woken()
             try:
                 if woken:
-                    await self._publish_all()
+                    await self.publish_all()
                 elif not self.batch_under_way:
                     await self._mark()
                 failures = 0
@@ -132,7 +132,8 @@ class Publisher:
         self._wake.clear()
         return True
 
-    async def _publish_all(self) -> None:
+    async def publish_all(self) -> None:
+        """Publish what was handed over, and what the store has of which nobody told; the mark is left to a batch, or to `run`."""
         while self._handed or self._read_store:
             if self._read_store:
                 # What is handed over may stand behind rows that were not: the store has all of them, in order.
