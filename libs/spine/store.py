@@ -40,8 +40,8 @@ async def open_pool(settings: Settings, service: str) -> asyncpg.Pool:
 async def _reset(connection: Db) -> None:
     """What a connection needs before another takes it.
 
-    Nobody here sets anything that outlives a transaction: the full reset, a round trip for every batch, is for a connection that was left in
-    the middle of one.
+    Nobody here sets anything that outlives a transaction: the full reset, a round trip for every batch, is for a connection that was left
+    in the middle of one.
     """
     if connection.is_in_transaction():
         await connection.reset()
