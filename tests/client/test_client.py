@@ -197,7 +197,7 @@ asyncio.run(main())
 async def test_kill_9_of_the_producer_loses_nothing_that_it_had_sent(tmp_path: Path) -> None:
     async with running(StandIn()) as edge:
         promised = 0
-        for kill in range(4):
+        for kill in range(3):
             environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
             producer = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", PRODUCER, edge.url, str(tmp_path), env=environment, stdout=subprocess.PIPE
@@ -214,4 +214,4 @@ async def test_kill_9_of_the_producer_loses_nothing_that_it_had_sent(tmp_path: P
             await client.flush(30)
         expected = {json.loads(traffic(number))["event_id"] for number in range(promised)}
         assert expected <= edge.admitted
-        assert promised >= 1100
+        assert promised >= 800

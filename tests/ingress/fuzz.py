@@ -30,6 +30,7 @@ from ingress.logs import log
 from ingress.quarantine import Kept, id_of
 from ingress.record import Caller, Record
 from ingress.settings import EdgeSettings
+from ingress.spike import SpikeDetector
 from spine.rungs import Rung
 from tests.ingress.messy import messy_item
 from tests.ingress.rig import KEY, KEY_HASH, RUN, traffic
@@ -136,6 +137,13 @@ class _CountedBus(Bus):
 _TOPIC_ID = uuid.UUID(int=1)
 
 
+class _NoSpikes(SpikeDetector):
+    """Here refusals are the rule, and an event about them would be one that no item asked for."""
+
+    def refused(self) -> None:
+        """Never one."""
+
+
 class Fuzz:
     """An edge and what was kept of everything that it refused."""
 
@@ -157,6 +165,7 @@ class Fuzz:
         self.bus = _CountedBus(settings)
         self.edge = Edge(settings, bus=self.bus)
         self.edge._items._capacity = Capacity(share=1e9)
+        self.edge._refusals.spikes = _NoSpikes()
         quarantine: Any = self.edge._refusals._quarantine
         quarantine.keep, quarantine.mark_published = self._keep, self._noted
         self.kept: set[str] = set()

@@ -17,7 +17,7 @@ from tests.ingress.messy import PAYLOADS, messy_item
 from tests.ingress.rig import RUN, changed, traffic
 
 _STAMP = Stamp("P6", Provenance(POLICY_REV, "b" * 64, "c" * 64, "local-test"), 0.0)
-_ITEMS = 20_000
+_ITEMS = 8_000
 _LAWFUL = json.dumps(traffic())
 _BY_HAND = (
     b"",

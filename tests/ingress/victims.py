@@ -52,7 +52,7 @@ class Victim:
         pid: int = self.process.pid
         return pid
 
-    async def ended(self, within_s: float = 60.0) -> int:
+    async def ended(self, within_s: float = 120.0) -> int:
         """Its exit code: -9 where it was killed, 0 where its step never came."""
         await asyncio.to_thread(self.process.join, within_s)
         assert self.process.exitcode is not None, "the victim neither died nor ended"
