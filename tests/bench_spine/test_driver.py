@@ -22,9 +22,11 @@ KEY = "good key"
 class FakeEdge:
     """Answers as the edge would: every first body of an identity is admitted, unless it is told to be away."""
 
-    def __init__(self, expected: dict[bytes, Body], away_every: int) -> None:
+    def __init__(self, expected: dict[bytes, Body], away_every: int, lost_every: int) -> None:
         self._expected = expected
         self._away_every = away_every
+        self._lost_every = lost_every
+        self._admitted: set[str] = set()
         self.requests = 0
         self.order: list[tuple[str, str]] = []
         self.sizes: list[int] = []
@@ -39,7 +41,11 @@ class FakeEdge:
             return web.json_response(item, status=item["status"])
         bodies = [self._expected[value] for value in _split(body)]
         self.sizes.append(len(bodies))
-        return web.json_response({"items": [self._item(body) for body in bodies]})
+        items = [self._item(body) for body in bodies]
+        if self._lost_every and self.requests % self._lost_every == 0:
+            # Everything is done, and the answer does not say so.
+            return web.json_response({"reason_codes": ["PUBLISH_AMBIGUOUS"], "decision": "RETRY"}, status=503)
+        return web.json_response({"items": items})
 
     def _item(self, body: Body) -> dict[str, Any]:
         identity = body.sent.identity
@@ -47,8 +53,11 @@ class FakeEdge:
         if identity is not None:
             self.order.append((body.sent.kind, identity.event_id))
         item: dict[str, Any] = {"status": expected.status, "reason_codes": [expected.reason] if expected.reason else []}
-        if expected.answer is Answer.ADMITTED:
+        if expected.answer is Answer.ADMITTED and identity is not None:
             ref = {"topic": "t", "partition": 0, "offset": "7"}
+            if identity.event_id in self._admitted:
+                return item | {"decision": "DUPLICATE", "receipt": {"eb_ref": ref}}
+            self._admitted.add(identity.event_id)
             return item | {"decision": "ADMIT", "receipt": {"eb_ref": ref, "decision": "ADMIT"}}
         if expected.answer is Answer.DUPLICATE:
             return item | {"decision": "DUPLICATE", "receipt": {"eb_ref": {"topic": "t", "partition": 0, "offset": "7"}}}
@@ -77,13 +86,15 @@ class FakeBehind:
         self.injected += len(steps)
 
 
-async def drive(tmp_path: Path, away_every: int) -> tuple[Driver, FakeEdge, FakeBehind, dict[str, Any], Counter[str]]:
+async def drive(
+    tmp_path: Path, away_every: int = 0, lost_every: int = 0
+) -> tuple[Driver, FakeEdge, FakeBehind, dict[str, Any], Counter[str]]:
     path, out = tmp_path / "bodies", tmp_path / "out"
     out.mkdir()
     write_bodies(path, WorldConfig(seed=3, size=3000), RUN)
     steps = list(read_bodies(path))
     kinds = Counter(str(step.sent.kind) for step in steps if isinstance(step, Body))
-    edge = FakeEdge({step.value: step for step in steps if isinstance(step, Body)}, away_every)
+    edge = FakeEdge({step.value: step for step in steps if isinstance(step, Body)}, away_every, lost_every)
     behind = FakeBehind()
     app = web.Application(client_max_size=4 * 1024 * 1024)
     app.router.add_post("/v1/ingest/push", edge.push)
@@ -124,6 +135,14 @@ async def test_a_second_delivery_comes_after_the_answer_to_its_original(tmp_path
     again = {event_id for kind, event_id in edge.order if kind in (EdgeKind.DUPLICATE, EdgeKind.CHANGED_PAYLOAD)}
     assert len(again) > 20
     assert {first[event_id] for event_id in again} == {EdgeKind.VALID}
+
+
+async def test_what_was_admitted_by_a_delivery_whose_answer_was_lost_is_admitted(tmp_path: Path) -> None:
+    await drive(tmp_path, lost_every=2)
+    found = json.loads((tmp_path / "out" / "driver.json").read_text())
+    assert found["retries"] > 1000
+    assert found["counts"]["admitted"] == 3000
+    assert [surprise for surprise in found["surprises"] if surprise[0] == EdgeKind.VALID] == []
 
 
 def test_the_file_is_the_world_in_its_order(tmp_path: Path) -> None:
