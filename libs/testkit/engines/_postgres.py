@@ -39,7 +39,8 @@ _SETTINGS = {
     "password_encryption": "scram-sha-256",
     "max_connections": "200",  # eight services with a pool each, and the tests beside them
     "shared_buffers": "512MB",  # the inbox's index of a run of millions stays in it
-    # Bounds the disk that a long run takes. A smaller one makes a checkpoint every few seconds of load, and each writes every page whole again.
+    # Bounds the disk that a long run takes. A smaller one makes a checkpoint every few seconds of load, and each makes pages be written
+    # whole again.
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
     "dynamic_shared_memory_type": "mmap",  # in the data folder: a kill would leave each segment of the default in /dev/shm for ever
