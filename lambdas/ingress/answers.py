@@ -41,9 +41,9 @@ def retry(reason: Reason, event_id: str | None, advice: str, *, after_s: int = 1
     return Answer(Decision.RETRY, status, event_id, reason_codes=(reason,), detail=detail, retry_after_s=after_s)
 
 
-def rejected(status: int, reason: Reason, field: str, value: str | int | None, advice: str) -> Answer:
-    """A request that was not looked into."""
-    return Answer(None, status, None, reason_codes=(reason,), detail=Detail(field, value, advice))
+def rejected(status: int, reason: Reason, field: str, value: str | int | None, advice: str, event_id: str | None = None) -> Answer:
+    """A request that was not looked into, or an item that can't be carried."""
+    return Answer(None, status, event_id, reason_codes=(reason,), detail=Detail(field, value, advice))
 
 
 def not_found() -> Response:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from ingress.admission import Admission, DifferentPayloadError, Verdict
-from ingress.answers import Answer, retry
+from ingress.answers import Answer, rejected, retry
 from ingress.aws_json import ServiceError
 from ingress.capacity import Capacity
 from ingress.claiming import Claims
@@ -24,6 +24,9 @@ from laws.reasons import Reason
 # Items that are claimed, published and settled together. A store that takes a thousand puts a second has claimed them in a quarter of a
 # second, so that the first of them is still far from the end of its lease when the last is published.
 _BLOCK = 256
+# A broker takes 1,048,588 bytes of a batch with one record, its headers included. What it refuses looks like a publish that nobody
+# knows the end of, and would end the producer under everybody else's records.
+_RECORD_BYTES = 1_000_000
 _RETRY_ADVICE = {
     Reason.PUBLISH_IN_FLIGHT_RETRY: "another delivery of this event is under way: send it again",
     Reason.PUBLISH_AMBIGUOUS: "nobody knows yet whether the event was appended: send it again",
@@ -155,6 +158,9 @@ class Items:
             except ServiceError as error:
                 log.warning("claim_not_kept", event_id=event_id, cause=str(error))
                 return retry(Reason.DEPENDENCY_UNAVAILABLE, event_id, "the store of large payloads does not answer: send it again")
+        if len(record.value) > _RECORD_BYTES:
+            advice = "no record can carry it, and this edge has no bucket for large payloads"
+            return rejected(413, Reason.TOO_LARGE, "payload", len(candidate.payload), advice, event_id)
         if wait_s := self._capacity.take(record.topic, len(record.value)):
             advice = f"{record.topic} has all the bytes a second that it can carry: wait {wait_s} s"
             return retry(Reason.RATE_LIMITED, event_id, advice, after_s=wait_s, status=429)

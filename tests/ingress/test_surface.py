@@ -150,3 +150,13 @@ async def test_a_trace_that_is_not_lawful_starts_anew_and_fails_nothing(site: Si
     told = await push(edge, b"no json", {"traceparent": "00-zz"})
     [kept] = [item for item in await site.quarantined() if item["quarantine_id"]["S"] == told.body["quarantine_id"]]
     assert parse_traceparent(kept["traceparent"]["S"]) is not None
+
+
+async def test_without_a_bucket_what_no_record_can_carry_is_told_so_before_any_row(site: Site, edge: Edge) -> None:
+    payload = PAYLOADS["arrival_events_5B"] | {"zone_representation": "x" * 1_010_000}
+    event = traffic() | {"event_type": "arrival_events_5B", "payload": payload}
+    line = edge.bus._line
+    answer = await push(edge, event)
+    assert (answer.status, answer.reasons) == (413, ["TOO_LARGE"])
+    assert await site.item(event) is None
+    assert edge.bus._line is line
