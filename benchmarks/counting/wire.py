@@ -26,7 +26,7 @@ class Counts:
     round_trips: int = 0
     """How often the client waited for an answer."""
     bytes_out: int = 0
-    """To the store."""
+    """To the store, without the names of prepared statements."""
     bytes_in: int = 0
 
 
@@ -121,12 +121,20 @@ class _Asked:
         elif kind == b"P":
             name, text, _ = body.split(b"\0", 2)
             self._texts[name] = text.decode()
+            self._leave_out(name)
         elif kind == b"B":
             portal, name, _ = body.split(b"\0", 2)
             self._portals[portal] = name
+            self._leave_out(name)
+        elif kind in (b"D", b"C"):
+            self._leave_out(body[1:-1])
         elif kind == b"E":
             portal, _, _ = body.partition(b"\0")
             self._executed(self._texts[self._portals[portal]])
+
+    def _leave_out(self, name: bytes) -> None:
+        # The driver counts its statements' names up for as long as the process lives: they grow with what ran before.
+        self._wire.counts.bytes_out -= len(name)
 
     def _executed(self, text: str) -> None:
         self._wire.counts.statements[" ".join(text.split())] += 1
