@@ -8,7 +8,7 @@ import asyncio
 import ssl
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ingress.batches import Ack, PublishUnknownError, in_batches
@@ -39,6 +39,9 @@ IDLE_S = 300.0
 _RECONNECT_EVERY_S = 0.5
 # A sender's back-off is 0.1 s: what has not ended by itself after twice that waits for something that will not come.
 _PATIENCE_S = 0.2
+_CANCELS = 50
+# Closing waits for what the other end says, which after a freeze or an outage may say nothing any more.
+_CLOSE_S = 5.0
 
 
 class BusError(Exception):
@@ -126,7 +129,7 @@ class Bus:
             await watch.start()
             found = await watch.identities([self._prefix + topic.name for topic in TOPICS])
         finally:
-            await watch.stop()
+            await _closed(watch.stop())
         identities = {name.removeprefix(self._prefix): identity for name, identity in found.items()}
         for topic in TOPICS:
             identity = identities.get(topic.name)
@@ -242,7 +245,7 @@ class Bus:
         except (KafkaError, TimeoutError, OSError) as error:
             raise BusError(f"partition {partition} of {topic} could not be read: {type(error).__name__}: {error}") from error
         finally:
-            await consumer.stop()
+            await _closed(consumer.stop())
 
     def _start(self, topic: str, rows: Sequence[AdmissionRow]) -> int:
         """The lowest mark of `rows`; 0 where one was put before the topic was recreated, whose offsets have begun again."""
@@ -279,7 +282,7 @@ class Bus:
             await consumer.start()
             ends = await consumer.end_offsets(wanted)
         finally:
-            await consumer.stop()
+            await _closed(consumer.stop())
         return {(where.topic.removeprefix(self._prefix), where.partition): end for where, end in ends.items()}
 
 
@@ -291,10 +294,22 @@ async def _end_at_once(producer: "AIOKafkaProducer") -> None:
     # cancelled sender waits for its requests, and they for metadata that nobody brings.
     if task is not None:
         task.cancel()
-    await producer.client.close()
-    while task is not None and not task.done():
+    await _closed(producer.client.close())
+    for _ in range(_CANCELS):
+        if task is None or task.done():
+            return
         await asyncio.wait([task], timeout=_PATIENCE_S)
         task.cancel()
+    log.error("producer_did_not_end")  # its connections have: nothing leaves, and whoever stops the edge waits no longer
+
+
+async def _closed(closing: Awaitable[None]) -> None:
+    """Waits until a client has closed, and not for ever: a request must not hang on what it no longer needs."""
+    try:
+        async with asyncio.timeout(_CLOSE_S):
+            await closing
+    except TimeoutError:
+        log.error("client_did_not_close")
 
 
 def _look_at(sent: "asyncio.Future[RecordMetadata]") -> None:

@@ -1,10 +1,12 @@
 """An edge in a process of its own that gets a signal at one of its steps; forked from a process that has everything loaded."""
 
 import asyncio
+import faulthandler
 import json
 import multiprocessing
 import os
 import signal
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -55,6 +57,9 @@ class Victim:
     async def ended(self, within_s: float = 120.0) -> int:
         """Its exit code: -9 where it was killed, 0 where its step never came."""
         await asyncio.to_thread(self.process.join, within_s)
+        if self.process.exitcode is None:
+            os.kill(self.pid, signal.SIGUSR1)  # it says where it stands
+            await asyncio.sleep(1)
         assert self.process.exitcode is not None, "the victim neither died nor ended"
         code: int = self.process.exitcode
         return code
@@ -106,6 +111,8 @@ def _run(order: Order, pipe: Connection) -> None:
             os.kill(os.getpid(), order.signal)
 
     install(hook)
+    faulthandler.register(signal.SIGUSR1, chain=True)
+    signal.signal(signal.SIGUSR1, _tell_tasks)
     asyncio.run(_work(order, load_settings(), pipe))
 
 
@@ -122,6 +129,12 @@ async def _work(order: Order, settings: EdgeSettings, pipe: Connection) -> None:
             json.dumps({"statusCode": answered.status, "headers": answered.headers, "body": json.dumps(answered.body)}).encode()
         )
     await edge.stop()
+
+
+def _tell_tasks(_: int, __: object) -> None:
+    for task in list(asyncio.tasks._all_tasks):  # type: ignore[attr-defined]  # all_tasks() wants a loop, which a signal handler has not
+        task.print_stack(file=sys.stderr)
+    sys.stderr.flush()
 
 
 def _lose_answers(edge: Edge, *, send: bool) -> None:
