@@ -1,4 +1,8 @@
-"""Records of one array as batches of one partition each: a tenth of the client's work of one record at a time."""
+"""The way of records to one partition: what comes while a batch is under way goes together in the next, whoever brought it.
+
+One batch at a time is under way to a partition. aiokafka takes several callers' batches too, but lets them wait for each other in turns
+that count their waiting more than once, so that under load they run out of time after a fraction of it.
+"""
 
 import asyncio
 import time
@@ -10,7 +14,11 @@ from ingress.record import Record
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
     from aiokafka.producer.message_accumulator import BatchBuilder
-    from aiokafka.structs import RecordMetadata
+
+# The producer's batches have 512 KiB: two shares fit with their overhead, and a record that is larger goes alone.
+_SHARE_BYTES = 200 * 1024
+_BATCH_BYTES = 2 * _SHARE_BYTES
+_RECORD_OVERHEAD = 64
 
 
 class PublishUnknownError(Exception):
@@ -24,64 +32,114 @@ class Ack(NamedTuple):
     timestamp_ms: int
 
 
-class Batch:
-    """Records of one partition, in the caller's order. The broker appends all of them or none."""
+class Share:
+    """Records of one array that go to one partition together, in the caller's order: appended all or none."""
 
-    def __init__(self, builder: "BatchBuilder", topic: str, partition: int, timestamp_ms: int) -> None:
-        self.builder = builder
+    def __init__(self, topic: str, partition: int) -> None:
         self.topic = topic
         self.partition = partition
-        self.sent: asyncio.Future[RecordMetadata] | None = None
-        """Set when the producer has taken the batch; done when it is appended."""
-        # Given here: the answer to a batch tells only where its first record stands.
-        self._timestamp_ms = timestamp_ms
+        self.records: list[Record] = []
+        self.size = 0
+        self.done: asyncio.Future[Ack | PublishUnknownError] = asyncio.get_running_loop().create_future()
+        """Where the first of them stands, or that nobody knows."""
         self._indexes: list[int] = []
 
     def add(self, index: int, record: Record) -> bool:
-        """Whether the record, the caller's `index`-th, went in; a batch that is full takes none."""
-        added = self.builder.append(timestamp=self._timestamp_ms, key=record.key, value=record.value, headers=record.headers)
-        if added is not None:
-            self._indexes.append(index)
-        return added is not None
+        """Whether the record, the caller's `index`-th, went in."""
+        size = len(record.value) + len(record.key) + sum(len(name) + len(value) for name, value in record.headers) + _RECORD_OVERHEAD
+        if self.records and self.size + size > _SHARE_BYTES:
+            return False
+        self.records.append(record)
+        self.size += size
+        self._indexes.append(index)
+        return True
+
+    def settle(self, first: Ack | PublishUnknownError) -> None:
+        """Say what became of it; nobody may be listening any more."""
+        if not self.done.done():
+            self.done.set_result(first)
 
     def answers(self) -> Iterator[tuple[int, Ack | PublishUnknownError]]:
         """What became of each record, by the caller's index; nothing while there is no answer."""
-        if self.sent is None or not self.sent.done() or self.sent.cancelled():
+        if not self.done.done() or self.done.cancelled():
             return
-        base = self._base(self.sent)
+        first = self.done.result()
         for number, index in enumerate(self._indexes):
-            yield index, Ack(base + number, self._timestamp_ms) if isinstance(base, int) else base
+            yield index, first if isinstance(first, PublishUnknownError) else Ack(first.offset + number, first.timestamp_ms)
 
+    @property
     def end(self) -> int | None:
         """The offset behind the last record; None where nothing is known to be appended."""
-        if self.sent is None or not self.sent.done() or self.sent.cancelled():
+        if not self.done.done() or self.done.cancelled():
             return None
-        base = self._base(self.sent)
-        return base + len(self._indexes) if isinstance(base, int) else None
-
-    @staticmethod
-    def _base(sent: "asyncio.Future[RecordMetadata]") -> int | PublishUnknownError:
-        if error := sent.exception():
-            return PublishUnknownError(f"{type(error).__name__}: {error}")
-        offset: int = sent.result().offset
-        # The broker has the batch and has forgotten where: only the log can tell.
-        return offset if offset >= 0 else PublishUnknownError("the broker knows the record and not its offset")
+        first = self.done.result()
+        return None if isinstance(first, PublishUnknownError) else first.offset + len(self.records)
 
 
-def in_batches(producer: "AIOKafkaProducer", records: Sequence[Record]) -> list[Batch]:
-    """The records in as few batches as hold them."""
-    now_ms = int(time.time() * 1000)
-    batches: list[Batch] = []
-    open_batch: dict[tuple[str, int], Batch] = {}
+def shares_of(records: Sequence[Record]) -> list[Share]:
+    """The records of an array in as few shares as hold them."""
+    shares: list[Share] = []
+    open_share: dict[tuple[str, int], Share] = {}
     for index, record in enumerate(records):
         place = (record.topic, record.partition)
-        batch = open_batch.get(place)
-        if batch is not None and batch.add(index, record):
-            continue
-        batch = open_batch[place] = Batch(producer.create_batch(), record.topic, record.partition, now_ms)
-        batches.append(batch)
-        if not batch.add(index, record):
-            raise AssertionError("an empty batch takes any record")
-    for batch in batches:
-        batch.builder.close()  # else the producer adds single records to it, whose offsets we would take for those of ours
-    return batches
+        share = open_share.get(place)
+        if share is None or not share.add(index, record):
+            share = open_share[place] = Share(record.topic, record.partition)
+            share.add(index, record)
+            shares.append(share)
+    return shares
+
+
+class Outgoing:
+    """What is on its way to one partition by one producer."""
+
+    def __init__(self, producer: "AIOKafkaProducer", topic: str, partition: int) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._partition = partition
+        self._waiting: list[Share] = []
+        self._sending: asyncio.Task[None] | None = None
+
+    def put(self, share: Share) -> None:
+        """Send it, after what came before it."""
+        self._waiting.append(share)
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.create_task(self._send())
+
+    def end(self) -> None:
+        """Send nothing any more; of what is under way nobody knows."""
+        if self._sending is not None:
+            self._sending.cancel()
+        self._waiting.clear()
+
+    async def _send(self) -> None:
+        while self._waiting:
+            now_ms = int(time.time() * 1000)
+            builder, taken = self._batch(now_ms)
+            first: Ack | PublishUnknownError
+            try:
+                sent = await self._producer.send_batch(builder, self._topic, partition=self._partition)
+                offset = (await sent).offset
+            except Exception as error:  # whatever it was, the broker may have the batch
+                first = PublishUnknownError(f"{type(error).__name__}: {error}")
+            else:
+                # The broker has a batch and may have forgotten where: only the log can tell then.
+                first = Ack(offset, now_ms) if offset >= 0 else PublishUnknownError("the broker knows the records and not their offsets")
+            for share in taken:
+                share.settle(first)
+                if isinstance(first, Ack):
+                    first = Ack(first.offset + len(share.records), first.timestamp_ms)
+
+    def _batch(self, now_ms: int) -> tuple["BatchBuilder", list[Share]]:
+        builder = self._producer.create_batch()
+        taken: list[Share] = []
+        size = 0
+        while self._waiting and (not taken or size + self._waiting[0].size <= _BATCH_BYTES):
+            share = self._waiting.pop(0)
+            for record in share.records:
+                if builder.append(timestamp=now_ms, key=record.key, value=record.value, headers=record.headers) is None:
+                    raise AssertionError("shares are cut so that a batch holds them")
+            taken.append(share)
+            size += share.size
+        builder.close()  # else the producer adds single records to it, whose offsets we would take for those of ours
+        return builder, taken

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ingress.batches import Ack, PublishUnknownError, in_batches
+from ingress.batches import Ack, Outgoing, PublishUnknownError, Share, shares_of
 from ingress.logs import log
 from ingress.policy import DOORS
 from ingress.record import Record
@@ -57,10 +57,11 @@ class Place(NamedTuple):
 
 
 class _Line(NamedTuple):
-    """A producer, and what is done when it is ended under those who wait for it."""
+    """A producer, what is done when it is ended under those who wait for it, and what is on its way by partition."""
 
     producer: "AIOKafkaProducer"
     ended: asyncio.Future[None]
+    outgoing: dict[tuple[str, int], Outgoing]
 
 
 class Bus:
@@ -117,7 +118,7 @@ class Bus:
             await _end_at_once(producer)
             raise
         self._ends = ends
-        self._line = _Line(producer, asyncio.get_running_loop().create_future())
+        self._line = _Line(producer, asyncio.get_running_loop().create_future(), {})
 
     async def refresh(self) -> None:
         """Asks who cluster and topics are. Raises BusError where they are not what the catalogue says, aiokafka's errors else."""
@@ -180,8 +181,8 @@ class Bus:
     async def publish_all(self, records: Sequence[Record]) -> list[Ack | PublishUnknownError]:
         """Appends records and waits until all replicas have them; what became of each, in their order.
 
-        Records of one partition go as one batch, which is appended whole or not at all, and stay in their order. The first that
-        fails ends the producer: of those without an answer nobody knows.
+        Records of one partition go together, which are appended whole or not at all, and stay in their order; what others publish to it
+        meanwhile goes in the same batch. The first that fails ends the producer: of those without an answer nobody knows.
         """
         if len(records) == 1:
             try:
@@ -191,30 +192,35 @@ class Bus:
         line = self._line
         if line is None:
             return [PublishUnknownError("the producer ended before this record was handed to it") for _ in records]
-        batches = in_batches(line.producer, records)
+        shares = shares_of(records)
+        for share in shares:
+            self._outgoing(line, share).put(share)
+        reached(Step.SENT)
         cause = "the producer was ended while this record was under way"
+        waiting: set[asyncio.Future[Any]] = {line.ended, *(share.done for share in shares)}
         try:
             async with asyncio.timeout(self._settings.publish_timeout_s):
-                waiting: set[asyncio.Future[Any]] = {line.ended}
-                for batch in batches:
-                    batch.sent = await line.producer.send_batch(batch.builder, self._prefix + batch.topic, partition=batch.partition)
-                    batch.sent.add_done_callback(_look_at)
-                    waiting.add(batch.sent)
-                reached(Step.SENT)
                 while len(waiting) > 1 and not line.ended.done():
                     _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        except Exception as error:
-            cause = f"{type(error).__name__}: {error}"
+        except TimeoutError:
+            cause = f"not acknowledged within {self._settings.publish_timeout_s:g} s"
         answers: list[Ack | PublishUnknownError] = [PublishUnknownError(cause)] * len(records)
-        for batch in batches:
-            for index, answer in batch.answers():
+        for share in shares:
+            for index, answer in share.answers():
                 answers[index] = answer
-            if (end := batch.end()) is not None:
-                place = (batch.topic, batch.partition)
+            if (end := share.end) is not None:
+                place = (share.topic, share.partition)
                 self._ends[place] = max(self._ends.get(place, 0), end)
         if any(isinstance(answer, PublishUnknownError) for answer in answers):
             self._abandon(line)
         return answers
+
+    def _outgoing(self, line: _Line, share: Share) -> Outgoing:
+        place = (share.topic, share.partition)
+        found = line.outgoing.get(place)
+        if found is None:
+            found = line.outgoing[place] = Outgoing(line.producer, self._prefix + share.topic, share.partition)
+        return found
 
     async def search(self, topic: str, partition: int, rows: Sequence[AdmissionRow], within_s: float) -> Found:
         """The copies of `rows` in their partition, from the lowest of their low-water marks up to the end that stands now.
@@ -269,6 +275,8 @@ class Bus:
             return  # another record of the same producer failed first
         self._line = None
         line.ended.set_result(None)
+        for outgoing in line.outgoing.values():
+            outgoing.end()
         ending = asyncio.create_task(_end_at_once(line.producer))
         self._endings.add(ending)
         ending.add_done_callback(self._endings.discard)

@@ -208,10 +208,11 @@ async def find_brokers(client: AIOKafkaClient) -> None:
         await client.bootstrap()
 
 
-def make_consumer(options: dict[str, Any], fetch_wait_ms: int = 500) -> AIOKafkaConsumer:
+def make_consumer(options: dict[str, Any], fetch_wait_ms: int = 100) -> AIOKafkaConsumer:
     """A consumer without subscription and without a group: lanes assign and seek, PostgreSQL says where.
 
-    `fetch_wait_ms`: how long the broker holds a fetch back where there is nothing new.
+    `fetch_wait_ms`: how long the broker holds a fetch back where there is nothing new. A client has one fetch under way to a broker: what a
+    lane has consumed of one topic is asked for again only when the wait for the other one is over.
     """
     return AIOKafkaConsumer(
         **options,

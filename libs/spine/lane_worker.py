@@ -40,8 +40,10 @@ _FIRST_BATCH = 200
 _SMALLEST_BATCH = 20
 # After a batch that took all there was, a lane rests three times as long as its transaction took, so that the next one is worth its round
 # trips: without a rest it would begin again for every few records, and eight services on two cores would do nothing else. Where a batch
-# waits, there is no rest; and never one longer than the group allows.
+# waits, there is no rest; and never one longer than the group allows, nor shorter than half of that.
 _REST = 3.0
+# So many answers are worth a transaction; fewer wait for each other half of the group's longest rest.
+_ANSWERS_WORTH = 100
 _TIMERS_AT_ONCE = 500
 _ANSWERS_AT_ONCE = 500
 # Timers that wait for the log as well as for the clock are looked at this often once their time has come.
@@ -84,6 +86,7 @@ class LaneWorker:
         self._rest_until = 0.0
         self._transaction_seconds = 0.0
         self._answers: list[tuple[str, Answer]] = []
+        self._answers_at = 0.0
         self._wake = asyncio.Event()
         self._draining = asyncio.Event()
         self._claimed_at = time.monotonic()
@@ -160,7 +163,9 @@ class LaneWorker:
         reached(Step.DRAINING)
         deadline = Deadline(self._rt.settings.timeouts.drain)
         await self.tasks.close(deadline)
-        await self._apply_answers()
+        self._answers_at = 0.0
+        while await self._apply_answers():
+            pass
         await self.publisher.empty()
         await self._advise_once()
         self.drained_in = time.monotonic() - self._drained_from
@@ -257,9 +262,10 @@ class LaneWorker:
 
     async def _sleep_until_work(self) -> None:
         self._wake.clear()
-        if self._answers or not self._batches.empty() or self._draining.is_set():
+        if not self._batches.empty() or self._draining.is_set() or len(self._answers) >= _ANSWERS_WORTH:
             return
-        wait = 1.0 if self._timer_at is None else max(0.0, self._timer_at - time.monotonic())
+        due = [at for at in (self._timer_at, self._answers_at if self._answers else None) if at is not None]
+        wait = max(0.0, min(due) - time.monotonic()) if due else 1.0
         try:
             async with asyncio.timeout(min(wait, 1.0)):
                 await self._wake.wait()
@@ -306,7 +312,8 @@ class LaneWorker:
             self._batch_size = max(_SMALLEST_BATCH, int(self._batch_size * max(0.5, target / seconds)))
         elif full:
             self._batch_size = min(settings.batch_max, int(self._batch_size * 1.25) + 1)
-        self._rest_until = 0.0 if full else time.monotonic() + min(self.spec.group.longest_rest, seconds * _REST)
+        longest = self.spec.group.longest_rest
+        self._rest_until = 0.0 if full else time.monotonic() + min(longest, max(longest / 2, seconds * _REST))
 
     async def _apply_halving(self, inputs: Sequence[Input], ends: dict[str, int]) -> None:
         """Apply; a batch that the store refuses is halved down to the one input whose fault it is, which is parked."""
@@ -343,7 +350,7 @@ class LaneWorker:
         return delay is not None and float(delay) <= 0
 
     async def _apply_answers(self) -> bool:
-        if not self._answers:
+        if not self._answers or (time.monotonic() < self._answers_at and len(self._answers) < _ANSWERS_WORTH):
             return False
         taken, self._answers = self._answers[:_ANSWERS_AT_ONCE], self._answers[_ANSWERS_AT_ONCE:]
         reached(Step.ANSWER_SETTLED)
@@ -355,6 +362,8 @@ class LaneWorker:
         return True
 
     def _settled(self, task: str, answer: Answer) -> None:
+        if not self._answers:
+            self._answers_at = 0.0 if self._draining.is_set() else time.monotonic() + self.spec.group.longest_rest / 2
         self._answers.append((task, answer))
         self._wake.set()
 

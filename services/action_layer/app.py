@@ -32,6 +32,8 @@ def build(settings: Settings) -> Service:
                     On(DECISION_RESPONSE, None),
                     On(ACTION_OUTCOME, None),
                 ),
+                # Calls and answers of a fifth of a second go together; the provider takes longer than that.
+                longest_rest=0.2,
                 tasks=(
                     Task(
                         PROVIDER_EXECUTE,

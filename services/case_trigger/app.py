@@ -20,8 +20,8 @@ _HERE = Path(__file__).parent
 # Signals are rare; three lanes let three callers commit side by side. For ever: a signal's lane follows from this number.
 SIGNAL_LANES = 3
 
-# A case is worked on by people: half a second does not matter to them, and nearly all that is read here opens none.
-_REST = 0.5
+# A case is worked on by people: a second does not matter to them, and nearly all that is read here opens none.
+_REST = 1.0
 
 
 def build(settings: Settings) -> Service:

@@ -26,7 +26,7 @@ def build(settings: Settings) -> Service:
                     On(ACTION_OUTCOME, policy.on_outcome, policy.chain_reads),
                 ),
                 # Nobody waits for an audit record: it is worth more that it costs little.
-                longest_rest=0.5,
+                longest_rest=1.0,
             ),
         ),
         migrations=_HERE / "migrations",

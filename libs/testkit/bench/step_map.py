@@ -135,7 +135,7 @@ FUNCTIONS: dict[str, dict[str, CpuStep]] = {
     "ingress.items": {"Items.all": CpuStep.ADMIT, "Items.one": CpuStep.ADMIT},
     "ingress.refusals": {"Refusals.refuse": CpuStep.REFUSE, "Refusals.mismatch": CpuStep.REFUSE},
     "ingress.bus": {"Bus.publish": CpuStep.PUBLISH, "Bus.publish_all": CpuStep.PUBLISH},
-    "ingress.batches": {"in_batches": CpuStep.PUBLISH},
+    "ingress.batches": {"Outgoing._send": CpuStep.PUBLISH, "shares_of": CpuStep.PUBLISH},
     "ingress.answers": {"many": CpuStep.ANSWER, "single": CpuStep.ANSWER},
     "ingress.receipt": {"receipt_of": CpuStep.ANSWER},
 }
