@@ -10,6 +10,7 @@ from ingress.local import InProcess, Sandboxed, Served
 from ingress.logs import configure_logs
 from ingress.settings import EdgeSettings, SettingsError, Table, load_settings
 from ingress.tables import ensure_tables
+from spine.garbage import tune_garbage_collection
 from spine.rungs import PostureError, Rung
 
 
@@ -18,6 +19,7 @@ async def _serve(settings: EdgeSettings, arguments: argparse.Namespace) -> None:
         if settings.env is not Rung.LOCAL_PARITY:
             raise SystemExit(f"--ensure-tables: FP_ENV={settings.env}; only local_parity makes its own tables, Terraform makes the others")
         await ensure_tables(settings.dynamodb_url, settings.region, settings.idempotency_table, settings.quarantine_table)
+    tune_garbage_collection()
     served: Served = InProcess(settings, arguments.reconcile_every)
     if arguments.sandboxes:
         served = Sandboxed(settings, arguments.sandboxes, arguments.reconcile_every)

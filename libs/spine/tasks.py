@@ -26,8 +26,9 @@ WITH mine AS (
     SELECT 1 FROM lane WHERE lane = $1 AND epoch = $2 AND token = $3 FOR SHARE
 ), picked AS (
     SELECT p.kind, p.ref FROM pending p, mine
-    WHERE p.lane = $1 AND p.task_state IS NOT NULL AND p.due <= clock_timestamp() AND NOT (p.kind || '/' || p.ref) = ANY($4::text[])
-    ORDER BY p.due, p.ref LIMIT $5
+    WHERE p.lane = $1 AND p.task_state IS NOT NULL AND p.due <= clock_timestamp()
+      AND NOT EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS g(kind, ref) WHERE g.kind = p.kind AND g.ref = p.ref)
+    ORDER BY p.due, p.ref LIMIT $6
     FOR UPDATE OF p SKIP LOCKED
 )
 UPDATE pending p SET task_state = CASE p.task_state WHEN 'RESERVED' THEN 'EXECUTING' ELSE 'ASKING' END,
@@ -48,7 +49,8 @@ FROM mine WHERE p.lane = $1 AND p.kind = $4 AND p.ref = $5
 
 _NEXT_DUE = """
 SELECT extract(epoch FROM min(due) - clock_timestamp()) FROM pending
-WHERE lane = $1 AND task_state IS NOT NULL AND NOT (kind || '/' || ref) = ANY($2::text[])
+WHERE lane = $1 AND task_state IS NOT NULL
+  AND NOT EXISTS (SELECT FROM unnest($2::text[], $3::text[]) AS g(kind, ref) WHERE g.kind = pending.kind AND g.ref = pending.ref)
 """
 
 _ATTEMPTS_ENCODER = msgspec.msgpack.Encoder()
@@ -79,7 +81,7 @@ class TaskRunner:
         self._slots = slots
         self._settled = settled
         self._wake = asyncio.Event()
-        self._calls: dict[str, asyncio.Task[None]] = {}
+        self._calls: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     def wake(self) -> None:
         """There may be calls to make."""
@@ -87,7 +89,7 @@ class TaskRunner:
 
     def done(self, task: str, ref: str) -> None:
         """The answer is applied, or will never be: the row is free to be looked at again."""
-        self._calls.pop(f"{task}/{ref}", None)
+        self._calls.pop((task, ref), None)
 
     @property
     def in_flight(self) -> int:
@@ -102,7 +104,7 @@ class TaskRunner:
             try:
                 while await self._begin_some():
                     pass
-                delay = await self._pool.fetchval(_NEXT_DUE, self._claim.lane, list(self._calls))
+                delay = await self._pool.fetchval(_NEXT_DUE, self._claim.lane, *self._in_hand())
             except TRANSIENT_STORE as error:
                 _log.warning("task.store_unavailable", lane=self._claim.lane, error=str(error))
                 delay = _IDLE
@@ -121,8 +123,13 @@ class TaskRunner:
         for call in running:
             call.cancel()
 
+    def _in_hand(self) -> tuple[list[str], list[str]]:
+        """Kinds and refs of the calls that are begun and not applied."""
+        return [kind for kind, _ in self._calls], [ref for _, ref in self._calls]
+
     async def _begin_some(self) -> bool:
-        rows = await self._pool.fetch(_RESERVE, self._claim.lane, self._claim.epoch, self._claim.token, list(self._calls), _AT_ONCE)
+        claim = self._claim
+        rows = await self._pool.fetch(_RESERVE, claim.lane, claim.epoch, claim.token, *self._in_hand(), _AT_ONCE)
         if rows:
             reached(Step.TASK_RESERVED)
         together: dict[str, list[asyncpg.Record]] = {}
@@ -130,10 +137,10 @@ class TaskRunner:
             if row["task_state"] == "EXECUTING" and row["kind"] in self._together:
                 together.setdefault(row["kind"], []).append(row)
             else:
-                self._calls[f"{row['kind']}/{row['ref']}"] = asyncio.create_task(self._call(row))
+                self._calls[row["kind"], row["ref"]] = asyncio.create_task(self._call(row))
         for kind, some in together.items():
             call = asyncio.create_task(self._call_many(self._tasks[kind], self._together[kind], some))
-            self._calls.update((f"{kind}/{row['ref']}", call) for row in some)
+            self._calls.update(((kind, row["ref"]), call) for row in some)
         return len(rows) == _AT_ONCE
 
     async def _call(self, row: asyncpg.Record) -> None:

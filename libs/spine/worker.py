@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import hashlib
 import json
 import signal
@@ -25,6 +24,7 @@ from spine.deadline import Deadline
 from spine.emission import Emitter
 from spine.fault_injection import install_faults
 from spine.faults import TRANSIENT, TRANSIENT_STORE
+from spine.garbage import tune_garbage_collection
 from spine.handovers import HandoverEvent, Handovers
 from spine.inputs import Decoder
 from spine.lane_worker import LaneWorker, new_worker_id
@@ -391,18 +391,6 @@ async def close_runtime(runtime: Runtime) -> None:
     await runtime.watch.stop()
     await runtime.pool.close()
     runtime.telemetry.close()
-
-
-# A batch makes some ten thousand objects that are gone with it, without a cycle among them. At Python's threshold of 700 the collector
-# looks at each of them several times, which was a quarter of all CPU; at this one it runs about once in a few batches.
-_GARBAGE_AFTER = 100_000
-
-
-def tune_garbage_collection() -> None:
-    """What was loaded at the start stays for ever: the collector never looks at it again, and seldom at the rest."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GARBAGE_AFTER, 20, 20)
 
 
 async def serve(service: Service, settings: Settings) -> None:

@@ -10,6 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
+import uvloop
 from aiohttp import web
 
 from testkit.provider.book import Book
@@ -62,4 +63,4 @@ async def _serve(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(_arguments()))
+    uvloop.run(_serve(_arguments()))
