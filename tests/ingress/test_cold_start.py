@@ -97,7 +97,7 @@ async def test_a_thawed_sandbox_connects_with_a_new_token(monkeypatch: pytest.Mo
     async def connect(self: Bus) -> None:
         self._options = self._options or bus_module._client_options(self._settings)
         seen.append(await self._options["sasl_oauth_token_provider"].token())
-        self._line = bus_module._Line(_Producer(), _future())
+        self._line = bus_module._Line(_Producer(), _future(), {})
 
     monkeypatch.setattr("spine.msk_iam.MskIamTokens", tokens)
     monkeypatch.setattr(Bus, "_connect", connect)
