@@ -106,9 +106,8 @@ class Decoder:
 
     def __init__(self, group: LaneGroup) -> None:
         self._doors: dict[str, On] = {door.event_type.name: door for door in group.doors}
-        # Of a record without effect nobody reads the body: it is counted by its identity and its hash, and whoever acts on it checks it.
-        self._bodies = {
-            door.event_type.name: msgspec.json.Decoder(door.event_type.contract).decode for door in group.doors if door.apply is not None
+        self._bodies = {name: msgspec.json.Decoder(event_type.contract).decode for name, event_type in EVENT_TYPES.items()} | {
+            door.event_type.name: msgspec.json.Decoder(door.event_type.contract).decode for door in group.doors
         }
         self._types = EVENT_TYPES | {door.event_type.name: door.event_type for door in group.doors}
         self._commands = {command.event_type.name: command for command in group.commands}
@@ -187,9 +186,8 @@ class Decoder:
         raw = bytes(envelope.payload)
         if not raw:
             return Poison(Reason.CONTRACT_INVALID, f"{event_type.name}: payload is absent; its contract requires one")
-        decode = self._bodies.get(event_type.name)
         try:
-            body = decode(raw) if decode is not None else None
+            body = self._bodies[event_type.name](raw)
         except msgspec.MsgspecError as error:
             return Poison(Reason.CONTRACT_INVALID, f"{event_type.name}: {error}")
         identity = Identity(correlation.platform_run_id, event_type.event_class, envelope.event_id)

@@ -265,7 +265,7 @@ def no_more_reads(_: Any, __: State) -> Reads:
 
 @dataclass(frozen=True)
 class On:
-    """Records of one event type. `apply=None` judges and counts them without any effect, and without reading their bodies."""
+    """Records of one event type. `apply=None` judges and counts them without any effect."""
 
     event_type: EventType
     apply: Callable[[Event[Any], State], Effects] | None
