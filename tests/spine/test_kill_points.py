@@ -57,8 +57,8 @@ DEATHS = [
     *(Death(step, nth=1) for step in (Step.TASK_RESERVED, Step.TASK_RESCHEDULED, Step.ANSWER_SETTLED)),
     Death(Step.TASK_CALLED),
     *(Death(step) for step in (Step.COMMAND_RECEIVED, Step.COMMAND_COMMITTED)),
-    # Three lanes look at their timers once when they are taken over: the fifth look finds one that is due.
-    Death(Step.TIMER_DUE, nth=5),
+    # Reached only where a timer is due.
+    Death(Step.TIMER_DUE, nth=1),
     *(Death(step, nth=1) for step in (Step.STARTED, Step.LEASE_TAKEN, Step.CLAIMED, Step.RECORDED)),
     *(Death(step) for step in (Step.POSITIONED, Step.RENEWED)),
     *(Death(step, drained=True) for step in (Step.DRAINING, Step.DRAINED, Step.RELEASED)),
