@@ -94,14 +94,15 @@ class Victim:
 def start(order: Order) -> Victim:
     """Starts a victim."""
     ours, theirs = _FORK.Pipe(duplex=False)
-    process = _FORK.Process(target=_run, args=(order, theirs), daemon=True)
+    # The server that forks it may have been started by another test, before this one's environment was there.
+    process = _FORK.Process(target=_run, args=(order, theirs, dict(os.environ)), daemon=True)
     process.start()
     theirs.close()
     return Victim(process, ours)
 
 
-def _run(order: Order, pipe: Connection) -> None:
-    os.environ.update(order.environment)
+def _run(order: Order, pipe: Connection, environment: dict[str, str]) -> None:
+    os.environ.update({**environment, **order.environment})
     log.muted = True
     seen: Counter[Step] = Counter()
 
