@@ -27,6 +27,11 @@ async def open_pool(settings: Settings, service: str) -> asyncpg.Pool:
             "statement_timeout": _ms(timeouts.statement),
             "idle_in_transaction_session_timeout": _ms(timeouts.idle_in_transaction),
             "search_path": service,
+            # Every statement of the hot path looks rows up by key. Planned while a table is small, a hash join reads all of it, and the
+            # plan is kept while the table grows: each batch would read everything that was ever written.
+            "enable_hashjoin": "off",
+            "enable_mergejoin": "off",
+            "enable_seqscan": "off",
         },
     )
     async with pool.acquire() as connection:

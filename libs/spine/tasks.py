@@ -27,7 +27,7 @@ WITH mine AS (
 ), picked AS (
     SELECT p.kind, p.ref FROM pending p, mine
     WHERE p.lane = $1 AND p.task_state IS NOT NULL AND p.due <= clock_timestamp()
-      AND NOT EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS g(kind, ref) WHERE g.kind = p.kind AND g.ref = p.ref)
+      AND (p.task_state = 'RESERVED' OR (p.kind, p.ref) NOT IN (SELECT g.kind, g.ref FROM unnest($4::text[], $5::text[]) AS g(kind, ref)))
     ORDER BY p.due, p.ref LIMIT $6
     FOR UPDATE OF p SKIP LOCKED
 )
@@ -50,7 +50,7 @@ FROM mine WHERE p.lane = $1 AND p.kind = $4 AND p.ref = $5
 _NEXT_DUE = """
 SELECT extract(epoch FROM min(due) - clock_timestamp()) FROM pending
 WHERE lane = $1 AND task_state IS NOT NULL
-  AND NOT EXISTS (SELECT FROM unnest($2::text[], $3::text[]) AS g(kind, ref) WHERE g.kind = pending.kind AND g.ref = pending.ref)
+  AND (kind, ref) NOT IN (SELECT g.kind, g.ref FROM unnest($2::text[], $3::text[]) AS g(kind, ref))
 """
 
 _ATTEMPTS_ENCODER = msgspec.msgpack.Encoder()
