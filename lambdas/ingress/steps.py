@@ -1,7 +1,8 @@
 """Every step of the edge and of its reconciler at which a process can die, by name. A test may kill, freeze or fail there."""
 
-from collections.abc import Callable
 from enum import StrEnum
+
+from spine.step_hook import StepHook
 
 
 class Step(StrEnum):
@@ -40,16 +41,6 @@ class Step(StrEnum):
     """One row is free for the producer's retry."""
 
 
-_hook: Callable[[Step], None] | None = None
-
-
-def install(hook: Callable[[Step], None] | None) -> None:
-    """Set what happens at a step; None for nothing. Only tests call this."""
-    global _hook  # noqa: PLW0603  one process, one hook: a fault is a property of the process
-    _hook = hook
-
-
-def reached(step: Step) -> None:
-    """Report a step."""
-    if _hook is not None:
-        _hook(step)
+_steps = StepHook[Step]()
+install = _steps.install
+reached = _steps.reached

@@ -3,8 +3,9 @@
 Faults come only from FP_FAULTS, which settings refuse outside local_parity.
 """
 
-from collections.abc import Callable
 from enum import StrEnum
+
+from spine.step_hook import StepHook
 
 
 class Step(StrEnum):
@@ -52,16 +53,6 @@ class Step(StrEnum):
     LEFT = "LEFT"
 
 
-_hook: Callable[[Step], None] | None = None
-
-
-def install(hook: Callable[[Step], None] | None) -> None:
-    """Set what happens at a step; None for nothing."""
-    global _hook  # noqa: PLW0603  one process, one hook: a fault is a property of the process
-    _hook = hook
-
-
-def reached(step: Step) -> None:
-    """Report a step."""
-    if _hook is not None:
-        _hook(step)
+_steps = StepHook[Step]()
+install = _steps.install
+reached = _steps.reached
