@@ -18,10 +18,12 @@ from ingress.capacity import Capacity
 from ingress.claiming import Claims
 from ingress.credentials import Parameters, source_of
 from ingress.dynamodb import DynamoDB
-from ingress.health import ANOMALIES, BUS, CREDENTIALS, LETTERS, OBJECTS, STORE, Health, HealthState, Probes
+from ingress.glue import SchemaRegistry
+from ingress.health import ANOMALIES, BUS, CREDENTIALS, LETTERS, OBJECTS, SCHEMAS, STORE, Health, HealthState, Probes
 from ingress.inspection import Refused, split
 from ingress.items import Items, Sender
 from ingress.letters import LetterQueue
+from ingress.load import Load
 from ingress.memory_table import MemoryTable
 from ingress.objects import Objects
 from ingress.policy import policy_digest
@@ -31,6 +33,8 @@ from ingress.rate import TokenBucket
 from ingress.reconciler import Reconciler
 from ingress.record import Caller, Stamp
 from ingress.refusals import Refusals
+from ingress.run_pins import RunPins
+from ingress.schema_gate import SchemaGate
 from ingress.settings import POLICY_REV, EdgeSettings, Table
 from laws.headers import Provenance
 from laws.reasons import Reason
@@ -61,10 +65,14 @@ class Edge:
         self.objects = Objects(settings.s3_url, settings.region, settings.claim_bucket) if settings.claim_bucket else None
         self.buckets: dict[tuple[str, int, int], TokenBucket] = {}
         quarantine = Quarantine(self.store, settings.quarantine_table, scene)
-        self._refusals = Refusals(quarantine, self.bus, self.health, provenance, settings.phase_id)
+        run_pins = RunPins(self.store, settings.idempotency_table, settings.active_run)
+        self._refusals = Refusals(quarantine, self.bus, self.health, provenance, settings.phase_id, run_pins)
         self._stamp = Stamp(settings.phase_id, provenance, settings.trace_sample_ratio)
         claims = Claims(self.objects) if self.objects is not None else None
         self._items = Items(settings, self._admission, self._refusals, self._stamp, claims, Capacity())
+        self.load = Load(settings.max_in_hand)
+        self._registry = SchemaRegistry(settings.glue_url, settings.region, settings.schema_registry) if settings.schema_registry else None
+        self.schemas = SchemaGate(self._registry) if self._registry is not None else None
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self, *, probe: bool = True) -> None:
@@ -126,17 +134,28 @@ class Edge:
         if self.health.state is HealthState.RED:
             causes = ", ".join(str(cause["dependency"]) for cause in self.health.causes)
             return single(retry(Reason.IG_UNHEALTHY, None, f"out of order: {causes}; send it again"), len(body))
+        if self.schemas is not None and not await self.schemas.ready():
+            self.health.failed(SCHEMAS, self.schemas.cause)
+            return single(retry(Reason.IG_UNHEALTHY, None, f"out of order: {SCHEMAS}; send it again"), len(body))
         sender = Sender(producer, Caller(headers.get("traceparent"), headers.get("tracestate"), producer.principal))
         items = split(body, headers.get("content-type", ""))
-        if items is None:
-            return single(await self._items.one(body, sender, ends), len(body), headers.get(HINT_HEADER, ""))
         if isinstance(items, Refused):
             return single(await self._refusals.refuse(items, sender.caller), len(body))
-        if len(items) > self.settings.max_items:
+        count = 1 if items is None else len(items)
+        if count > self.settings.max_items:
             advice = f"send at most {self.settings.max_items} envelopes at once"
-            return single(rejected(413, Reason.TOO_LARGE, "items", len(items), advice), len(body))
-        bucket.charge(len(items) - 1)
-        return many(await self._items.all(items, sender, ends), len(body))
+            return single(rejected(413, Reason.TOO_LARGE, "items", count, advice), len(body))
+        # Before any row: what is turned away now leaves nothing that somebody would have to look for.
+        if not self.load.enter(count):
+            advice = f"the edge has {self.load.in_hand} events in hand and takes {self.settings.max_in_hand}: send it again"
+            return single(retry(Reason.RATE_LIMITED, None, advice, status=429), len(body))
+        try:
+            if items is None:
+                return single(await self._items.one(body, sender, ends), len(body), headers.get(HINT_HEADER, ""))
+            bucket.charge(count - 1)
+            return many(await self._items.all(items, sender, ends), len(body))
+        finally:
+            self.load.leave(count)
 
     def _bucket_of(self, producer: Producer) -> TokenBucket:
         """A producer's own bucket: what others send is not taken from it."""
@@ -151,7 +170,7 @@ class Edge:
         return AdmissionStore(self.store, self.settings.idempotency_table, self.settings.concurrency)
 
     def _clients(self) -> list[AwsJson | Objects]:
-        return [client for client in (self.store, self.letters, self._parameters, self.objects) if client is not None]
+        return [client for client in (self.store, self.letters, self._parameters, self.objects, self._registry) if client is not None]
 
     def _probes(self) -> Probes:
         probes: dict[str, Callable[[], Awaitable[None]]] = {STORE: self._probe_store, BUS: self._probe_bus, ANOMALIES: self._refusals.sweep}
@@ -159,6 +178,8 @@ class Edge:
             probes[LETTERS] = self.letters.probe
         if self.objects is not None:
             probes[OBJECTS] = self.objects.probe
+        if self.schemas is not None:
+            probes[SCHEMAS] = self.schemas.probe
         return probes | {CREDENTIALS: self._probe_credentials}
 
     async def _probe_store(self) -> None:

@@ -19,6 +19,8 @@ CREDENTIALS = "credentials"
 """SSM. The edge goes on with the credentials that it knows, for a while."""
 ANOMALIES = "anomalies"
 """Anomalies that are not on the bus yet. They are durable, so the edge serves while some are left."""
+SCHEMAS = "schemas"
+"""The schema registry. An edge that has never found its contracts there lets nothing in; one that has, does not ask again."""
 
 # While something fails, recovery should be noticed in about the time after which a refused producer comes back.
 _ANXIOUS_S = 1.0
@@ -58,7 +60,7 @@ class Health:
     @property
     def state(self) -> HealthState:
         """The worst of all dependencies."""
-        if any(self._streaks.get(name, 0) >= RED_STREAK for name in (STORE, BUS)):
+        if SCHEMAS in self._streaks or any(self._streaks.get(name, 0) >= RED_STREAK for name in (STORE, BUS)):
             return HealthState.RED
         return HealthState.AMBER if self._streaks else HealthState.GREEN
 

@@ -15,7 +15,8 @@ from ingress.logs import log
 from ingress.quarantine import Quarantine, id_of
 from ingress.receipt import Decision
 from ingress.record import Caller, Record
-from ingress.spike import WINDOW_S, Spike, SpikeDetector, pins_of, spike_record
+from ingress.run_pins import Pins, RunPins
+from ingress.spike import WINDOW_S, Spike, SpikeDetector, UnplacedSpikeError, spike_record
 from ingress.steps import Step, reached
 from laws.headers import Correlation, Provenance
 from laws.reasons import Reason
@@ -25,12 +26,13 @@ from laws.times import format_instant
 class Refusals:
     """Keeps what policy refuses."""
 
-    def __init__(self, quarantine: Quarantine, bus: Bus, health: Health, provenance: Provenance, phase_id: str) -> None:
+    def __init__(self, quarantine: Quarantine, bus: Bus, health: Health, provenance: Provenance, phase_id: str, run_pins: RunPins) -> None:
         self._quarantine = quarantine
         self._bus = bus
         self._health = health
         self._provenance = provenance
         self._phase_id = phase_id
+        self._run_pins = run_pins
         self.spikes = SpikeDetector()
         self._edge = secrets.token_hex(8)
         self._spike: Spike | None = None
@@ -87,9 +89,16 @@ class Refusals:
         return await self.refuse(refused, caller, mismatch)
 
     async def sweep(self) -> None:
-        """Publishes the anomalies that an earlier life of an edge left behind. Raises what stands in the way."""
+        """Publishes the anomalies that an earlier life of an edge left behind, and a spike that waits. Raises what stands in the way."""
         async for mismatch in self._quarantine.pending():
             await self._announce(mismatch)
+        if (spike := self._spike) is not None:
+            # Refusals that are all of a foreign run, or of none, are the plainest spike: it may not wait for a better one.
+            pins = await self._run_pins.of_a_row()
+            if pins is None:
+                raise UnplacedSpikeError(f"{spike.refusals} refusals within {WINDOW_S} s, none of the active run, which has no row yet")
+            if self._spike is spike:
+                self._place(spike, pins)
         if self._waiting is not None:
             await self._raise(self._waiting)
 
@@ -103,20 +112,24 @@ class Refusals:
             self._health.failed(STORE, str(error))
 
     async def _count(self, refused: Refused) -> None:
-        """Counts a refusal. A spike whose refusals nobody could read waits for one that says whose run it is."""
+        """Counts a refusal. A spike without a refusal of the active run waits for one, or for the watch to find a row of it."""
         spike = self.spikes.refused()
         if spike is not None:
             log.error("quarantine_spike", refusals=spike.refusals, window_s=WINDOW_S)
             self._spike = spike
-        if self._spike is None or (pins := pins_of(refused.known)) is None:
+        if self._spike is None or (pins := self._run_pins.of(refused.known)) is None:
             return
-        now = format_instant(datetime.now(UTC))
-        record = spike_record(self._spike, self._edge, pins, now, self._phase_id, self._provenance)
-        self._spike, self._waiting = None, record
+        record = self._place(self._spike, pins)
         try:
             await self._raise(record)
         except (BusError, PublishUnknownError) as error:
             self._health.failed(BUS, str(error))  # the watch's next sweep raises it
+
+    def _place(self, spike: Spike, pins: Pins) -> Record:
+        now = format_instant(datetime.now(UTC))
+        record = spike_record(spike, self._edge, pins, now, self._phase_id, self._provenance)
+        self._spike, self._waiting = None, record
+        return record
 
     async def _raise(self, record: Record) -> None:
         await self._bus.ensure()

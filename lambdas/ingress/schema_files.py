@@ -6,27 +6,21 @@ version of its own (ingress.compatibility; a test holds both).
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ingress.openapi import document
 from ingress.policy import DOORS, LEAK_PREFIXES, WRITER, policy_digest
+from ingress.released import FOLDER, versions_of
 from ingress.settings import POLICY_REV
 from laws.catalogue import EVENT_TYPES, EventType
 from laws.contracts.world import LEAK_FIELDS
 
-FOLDER = Path(__file__).parent / "schemas"
-UNVERSIONED = "v0"
-"""The file of engine outputs, which carry no schema_version (domain.md 2.13)."""
-
 
 def files() -> dict[str, str]:
     """The content of every file by its name below FOLDER."""
-    named = {
-        f"{event_type.name}/{version}.json": _schema(event_type) for event_type in EVENT_TYPES.values() for version in _versions(event_type)
-    }
+    named = {f"{each.name}/{version}.json": _schema(each) for each in EVENT_TYPES.values() for version in versions_of(each)}
     named |= {"policy.json": policy(), "openapi.json": document()}
     return {name: json.dumps(_portable(content), indent=2, sort_keys=True) + "\n" for name, content in named.items()}
 
@@ -54,7 +48,7 @@ def _entry(event_type: EventType) -> dict[str, Any]:
         "admitted_by": WRITER if door else "a writer of its own",
         "schema_version_required": bool(event_type.schema_versions),
         "allowed_schema_versions": list(event_type.schema_versions),
-        "payload_schema_refs": [f"{event_type.name}/{version}.json" for version in _versions(event_type)],
+        "payload_schema_refs": [f"{event_type.name}/{version}.json" for version in versions_of(event_type)],
         "required_pins": list(event_type.required_pins),
     }
 
@@ -69,10 +63,6 @@ def _portable(content: Any) -> Any:
             for name, value in content.items()
         }
     return [_portable(item) for item in content] if isinstance(content, list) else content
-
-
-def _versions(event_type: EventType) -> tuple[str, ...]:
-    return event_type.schema_versions or (UNVERSIONED,)
 
 
 def _schema(event_type: EventType) -> dict[str, Any]:

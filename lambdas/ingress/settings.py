@@ -98,6 +98,9 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     # Receipts and quarantine records, written behind the hot path (ingress.archive).
     archive_bucket: str = ""
     claim_bytes: Count = 262_144
+    # Glue's registry, in which the contracts of this release have to stand before anything comes in; without one their files are enough.
+    schema_registry: str = ""
+    glue_endpoint: str = ""
 
     rate_profile: RateProfile = RateProfile.SEED
     # authority.md 5.1.1 item 11: IG_MAX_REQUEST_BYTES, IG_REQUEST_TIMEOUT_SECONDS, IG_IDEMPOTENCY_TTL_SECONDS.
@@ -106,6 +109,8 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     idempotency_ttl_s: Count = 259_200
     # 1 MiB holds about 1500 events of the engine; a body of a million tiny refusals would cost a million rows.
     max_items: Count = 2000
+    # Events without an answer that one process keeps: two full arrays. At 1000 a second what comes last waits 4 s of its request's 30.
+    max_in_hand: Count = 4000
     # Items in work at once, hence also connections to the store: above it only the queue in front of the store grows.
     concurrency: Annotated[int, Meta(ge=1, le=1024)] = 32
     publish_timeout_s: Positive = 5.0
@@ -133,6 +138,11 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 f"FP_IG_LEASE_S={settings.lease_s:g} must be at least FP_IG_PUBLISH_TIMEOUT_S={settings.publish_timeout_s:g} + "
                 f"{LEASE_MARGIN_S:g}: else a row is taken over while its first publish may still land"
             )
+        if settings.max_in_hand < settings.max_items:
+            raise SettingsError(
+                f"FP_IG_MAX_IN_HAND={settings.max_in_hand} is below FP_IG_MAX_ITEMS={settings.max_items}: an array of so many would be "
+                "turned away for ever"
+            )
         return settings
 
     @property
@@ -150,6 +160,11 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         """As above."""
         return self.s3_endpoint or f"https://s3.{self.region}.amazonaws.com"
 
+    @property
+    def glue_url(self) -> str:
+        """As above."""
+        return self.glue_endpoint or f"https://glue.{self.region}.amazonaws.com"
+
     def config_digest(self) -> str:
         """Digest (hex64) of everything that may change behaviour; addresses and keys are not behaviour."""
         secrets = {"api_key_hashes", "credentials", "credentials_parameter"}
@@ -158,6 +173,8 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             "dynamodb_endpoint",
             "ssm_endpoint",
             "s3_endpoint",
+            "glue_endpoint",
+            "schema_registry",
             "dlq_url",
             "claim_bucket",
             "archive_bucket",
@@ -208,6 +225,8 @@ def _managed_reasons(settings: EdgeSettings) -> list[str]:
         reasons.append("FP_IG_CREDENTIALS_PARAMETER alone says who may push: a shared key has no producer behind it (domain.md 2.14)")
     if not settings.claim_bucket:
         reasons.append("FP_IG_CLAIM_BUCKET is empty: a payload that no record can carry would have no place")
+    if not settings.schema_registry:
+        reasons.append("FP_IG_SCHEMA_REGISTRY is empty: the registry says which contracts are released (authority.md 5.1.1)")
     if not settings.dlq_url:
         reasons.append("FP_IG_DLQ_URL is empty: what failed past its retries has to be told (authority.md 5.1.1 item 11)")
     if not settings.dynamodb_url.startswith("https://"):
@@ -225,6 +244,7 @@ def _hosts(settings: EdgeSettings) -> list[tuple[str, str]]:
         "FP_IG_DYNAMODB_ENDPOINT": settings.dynamodb_url,
         "FP_IG_SSM_ENDPOINT": settings.ssm_url,
         "FP_IG_S3_ENDPOINT": settings.s3_url,
+        "FP_IG_GLUE_ENDPOINT": settings.glue_url,
         "FP_IG_DLQ_URL": settings.dlq_url,
     }
     hosts = [(name, urlsplit(url).hostname or "") for name, url in urls.items() if url]

@@ -7,15 +7,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from ingress.inspection import Known
 from ingress.own_events import Origin, own_record
 from ingress.policy import WRITER
 from ingress.record import Record
+from ingress.run_pins import Pins
 from ingress.settings import POLICY_REV
 from laws.catalogue import QUARANTINE_SPIKE
 from laws.contracts.audit import QuarantineSpike
 from laws.encode import canonical_struct
-from laws.fields import Hex32, Hex64, PlatformRunId
 from laws.headers import Correlation, Provenance
 from laws.ids import hex64
 from laws.trace_context import derive_span_id, derive_trace_id, start
@@ -54,20 +53,8 @@ class SpikeDetector:
         return Spike(len(self._seen), self._number)
 
 
-class Pins(msgspec.Struct, frozen=True):
-    """Whose refusals they were."""
-
-    platform_run_id: PlatformRunId
-    scenario_run_id: Hex32
-    manifest_fingerprint: Hex64
-
-
-def pins_of(known: Known) -> Pins | None:
-    """The pins of a refused item; None where they are not what pins look like."""
-    try:
-        return msgspec.convert({name: known.text(name) for name in Pins.__struct_fields__}, Pins)
-    except msgspec.ValidationError:
-        return None
+class UnplacedSpikeError(Exception):
+    """A spike was told to nobody yet: no pins of the active run are known."""
 
 
 def spike_record(spike: Spike, edge: str, pins: Pins, seen_at_utc: str, phase_id: str, provenance: Provenance) -> Record:

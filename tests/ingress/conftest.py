@@ -33,5 +33,6 @@ async def edge(site: Site) -> AsyncIterator[Edge]:
 
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[Cloud]:
+    dummy_credentials()
     with running_cloud() as cloud:
         yield cloud

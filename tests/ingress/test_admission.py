@@ -273,6 +273,16 @@ async def test_too_much_at_once_is_told_when_to_come_again(site: Site) -> None:
         assert (await push(edge, [{}] * 4)).status == 413
 
 
+async def test_the_measured_profile_lets_through_what_the_scale_profile_holds_back(site: Site) -> None:
+    for profile, status in (("scale", 429), ("measured", 200)):
+        async with site.edge(rate_profile=profile) as edge:
+            shared = await _shared_producer(edge)
+            bucket = TokenBucket(shared.per_second, shared.burst, lambda: 0.0)
+            edge.buckets[shared.principal, shared.per_second, shared.burst] = bucket
+            bucket.charge(6000)
+            assert (await push(edge, [{}] * 2)).status == status
+
+
 async def test_paths_and_health(edge: Edge) -> None:
     assert (await edge.handle(event_of(b"", path="/v1/other")))["statusCode"] == 404
     wrong = await edge.handle(event_of(b"", method="GET"))

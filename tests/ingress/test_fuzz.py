@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 from ingress.edge import Edge
-from ingress.schema_files import FOLDER
+from ingress.released import FOLDER
 from tests.ingress.fuzz import STATUSES, carried, fuzzed_body, run
 from tests.ingress.http import EdgeProcess
 from tests.ingress.rig import KEY, Answered, Site, event_of

@@ -19,7 +19,7 @@ from ingress.policy import policy_digest
 from ingress.rate import TokenBucket
 from ingress.record import Caller, Stamp
 from ingress.row import AdmissionRow, Item, State, from_item, to_item
-from ingress.settings import POLICY_REV, EdgeSettings, SettingsError, posture_reasons
+from ingress.settings import POLICY_REV, EdgeSettings, RateProfile, SettingsError, posture_reasons
 from ingress.signature import Signer
 from ingress.turns import Turns
 from laws.canonical import canonical_json
@@ -67,6 +67,7 @@ def settings(**changes: Any) -> EdgeSettings:
             "active_run": RUN,
             "credentials_parameter": "/fraud-platform/dev_full/ig/credentials",
             "claim_bucket": "fp-ig-claims",
+            "schema_registry": "fp-schemas",
             "kafka_bootstrap": "boot.kafka-serverless.eu-west-1.example.org:9098",
             "kafka_security": "SASL_IAM",
             "kafka_region": "eu-west-1",
@@ -90,6 +91,23 @@ def test_a_managed_rung_refuses_loopback_plaintext_and_prefixes() -> None:
         assert part in reasons
     assert posture_reasons(settings(release_id="edge:latest")) == ["FP_IG_RELEASE_ID holds the word latest: pin a version"]
     assert posture_reasons(replace(broken, env=Rung.LOCAL_PARITY)) == []
+
+
+@pytest.mark.parametrize("rung", [Rung.DEV_MIN, Rung.DEV_FULL, Rung.PROD_TARGET])
+def test_the_measured_profile_is_refused_beyond_local_parity(rung: Rung) -> None:
+    measured = settings(rate_profile="measured")
+    assert "FP_IG_RATE_PROFILE=measured: nothing would hold a source back; use seed or scale" in posture_reasons(
+        replace(measured, env=rung)
+    )
+    assert posture_reasons(replace(measured, env=Rung.LOCAL_PARITY)) == []
+
+
+def test_the_profiles_are_those_of_the_contract() -> None:
+    assert {profile.value: (profile.per_second, profile.burst) for profile in RateProfile} == {
+        "seed": (200, 400),
+        "scale": (3000, 6000),
+        "measured": (100_000, 200_000),
+    }
 
 
 @pytest.mark.parametrize("hashes", ["the-key-itself", ",".join([KEY_HASH] * 3)])

@@ -10,7 +10,8 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # i
 from ingress.compatibility import breaks
 from ingress.inspection import Candidate, Refused, inspect
 from ingress.policy import DOORS, LEAK_PREFIXES
-from ingress.schema_files import FOLDER, files
+from ingress.released import FOLDER
+from ingress.schema_files import files
 from laws.catalogue import EVENT_TYPES
 from laws.contracts.world import LEAK_FIELDS
 from tests.ingress.messy import PAYLOADS

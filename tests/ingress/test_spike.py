@@ -6,8 +6,9 @@ import pytest
 from msgspec import json as msgjson
 
 from ingress.batches import PublishUnknownError
+from ingress.health import ANOMALIES, HealthState
 from ingress.record import Record
-from ingress.spike import COUNT, WINDOW_S, Spike, SpikeDetector
+from ingress.spike import COUNT, WINDOW_S, Spike, SpikeDetector, UnplacedSpikeError
 from laws.catalogue import QUARANTINE_SPIKE
 from laws.contracts.audit import QuarantineSpike
 from laws.envelope import decode_envelope
@@ -47,6 +48,32 @@ async def test_a_spike_is_on_the_audit_topic_once_it_is_known_whose_it_is(site: 
     assert missing_headers(dict(record.headers)) == ()
     assert (envelope.platform_run_id, envelope.producer, envelope.schema_version) == (RUN, "ig", "v1")
     assert msgjson.decode(envelope.payload, type=QuarantineSpike) == QuarantineSpike("ig.schema_policy", COUNT, WINDOW_S)
+
+
+async def test_a_spike_of_a_foreign_run_carries_the_pins_of_the_active_one(site: Site) -> None:
+    """Its event is read by services that know the active run alone: one with the pins of another would be parked by each of them."""
+    active = "platform_20260106T000000Z"
+    foreign = [traffic() | {"scenario_run_id": "6" * 32, "run_id": "6" * 32, "manifest_fingerprint": "7" * 64} for _ in range(COUNT)]
+    async with site.edge(active_run=active, probe_s=3600) as edge:
+        answer = await push(edge, foreign)
+        assert {tuple(item["reason_codes"]) for item in answer.body["items"]} == {("RUN_UNKNOWN",)}
+        before = len(await spikes(site))
+        with pytest.raises(UnplacedSpikeError, match=f"{COUNT} refusals"):
+            await edge._refusals.sweep()  # the run has no row yet: nobody knows its pins
+        assert edge.health.state is HealthState.GREEN
+        await edge.health.probe(edge._probes())
+        assert [cause["dependency"] for cause in edge.health.causes] == [ANOMALIES]
+        assert len(await spikes(site)) == before
+        assert (await push(edge, traffic() | {"platform_run_id": active})).decision == "ADMIT"
+        await edge.health.probe(edge._probes())
+        assert edge.health.state is HealthState.GREEN
+        await edge._refusals.sweep()
+    records = await spikes(site)
+    assert len(records) == before + 1
+    [envelope] = [found for found in (decode_envelope(record.value) for record in records) if found.platform_run_id == active]
+    admitted = traffic()
+    assert (envelope.scenario_run_id, envelope.manifest_fingerprint) == (admitted["scenario_run_id"], admitted["manifest_fingerprint"])
+    assert msgjson.decode(envelope.payload, type=QuarantineSpike).quarantine_count == COUNT
 
 
 async def test_a_spike_that_the_bus_did_not_take_is_raised_by_the_watch(site: Site) -> None:
