@@ -208,12 +208,17 @@ async def find_brokers(client: AIOKafkaClient) -> None:
         await client.bootstrap()
 
 
-def make_consumer(options: dict[str, Any], fetch_wait_ms: int = 100) -> AIOKafkaConsumer:
-    """A consumer without subscription and without a group: lanes assign and seek, PostgreSQL says where.
+def fetch_wait_of(topics: int) -> int:
+    """How long, in ms, the broker holds a fetch back where there is nothing new, for a consumer of so many topics.
 
-    `fetch_wait_ms`: how long the broker holds a fetch back where there is nothing new. A client has one fetch under way to a broker: what a
-    lane has consumed of one topic is asked for again only when the wait for the other one is over.
+    A client has one fetch under way to a broker: what was consumed of one topic is asked for again only when the wait for the others is
+    over. A consumer of one topic has nobody to wait for.
     """
+    return 500 if topics == 1 else 100
+
+
+def make_consumer(options: dict[str, Any], fetch_wait_ms: int) -> AIOKafkaConsumer:
+    """A consumer without subscription and without a group: lanes assign and seek, PostgreSQL says where."""
     return AIOKafkaConsumer(
         **options,
         group_id=None,

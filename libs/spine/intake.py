@@ -34,6 +34,8 @@ class Fetched(NamedTuple):
 
     sources: list[Source]
     ends: dict[str, int]
+    more: bool
+    """Whether the log held more than these when it was last asked."""
 
 
 class Intake:
@@ -47,6 +49,7 @@ class Intake:
         self._partitions = {position.topic.name: TopicPartition(prefix + position.topic.name, position.partition) for position in positions}
         self._next = {position.topic.name: position.next_offset for position in positions}
         self._reseeked: set[str] = set()
+        self._held: tuple[TopicPartition, ...] = ()
         self._read_up_to_ms: dict[str, int] = {}
 
     def start(self) -> None:
@@ -62,19 +65,40 @@ class Intake:
             self._consumer.seek(self._partitions[name], offset)
 
     async def fetch(self, max_records: int, wait_ms: int) -> Fetched:
-        """The next records, perhaps none. Raises BusError with GAP for a hole that one re-seek does not close."""
+        """The next records, perhaps none. Where they are all there is, the broker is asked for nothing until the next call.
+
+        Raises BusError with GAP for a hole that one re-seek does not close.
+        """
+        self._read_on()
         try:
             batches = await self._consumer.getmany(timeout_ms=wait_ms, max_records=max_records)
-            first = sum(map(len, batches.values()))
-            # The client fetched what there was when it was last asked, and nothing since: what came meanwhile is one answer away.
-            behind = await self._consumer.getmany(timeout_ms=_BEHIND_MS, max_records=max_records - first) if 0 < first < max_records else {}
+            behind: dict[TopicPartition, list[ConsumerRecord]] = {}
+            left = max_records - sum(map(len, batches.values()))
+            if batches and left and len(batches) < len(self._partitions):
+                # What is there of one topic may be older than what is not there yet of the other: that would wait for the batch after this.
+                behind = await self._consumer.getmany(timeout_ms=_BEHIND_MS, max_records=left)
         except OffsetOutOfRangeError as error:
             raise BusError(Reason.GAP, f"the log no longer holds what comes next: {error}") from error
         sources: list[Source] = []
         for name in self._order:
             place = self._partitions[name]
             sources.extend(self._contiguous(name, [*batches.get(place, ()), *behind.get(place, ())]))
-        return Fetched(sources, await self._ends() if sources else {})
+        if not sources:
+            return Fetched(sources, {}, more=False)
+        more = any(self.lag().values())
+        if not more:
+            self._hold()
+        return Fetched(sources, await self._ends(), more)
+
+    def _hold(self) -> None:
+        # The client would ask at once for the little that comes next and keep it: the next batch would be that old, and asked for twice.
+        self._held = tuple(self._partitions.values())
+        self._consumer.pause(*self._held)
+
+    def _read_on(self) -> None:
+        if self._held:
+            self._consumer.resume(*self._held)
+            self._held = ()
 
     def _contiguous(self, name: str, records: list[ConsumerRecord]) -> list[Source]:
         taken: list[Source] = []

@@ -4,23 +4,26 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer
 
 from laws.reasons import Reason
 from spine.breaker import Breaker
-from spine.bus import BusError, TopicIdentity, make_consumer
+from spine.bus import BusError
 from spine.db import Db
 from spine.deadline import Deadline
 from spine.faults import TRANSIENT
+from spine.feed import Feed
 from spine.handovers import HandoverEvent
 from spine.inputs import Inlet, Input, Poison
-from spine.intake import Intake, Position, check_identity, start_offset
+from spine.intake import Intake
 from spine.lanes import LaneSpec, group_topics
 from spine.outcome import Applied, ContinuityError, Fence, FencedError, LaneStoppedError, RefusedByStoreError, Select, UnknownCommitError
 from spine.ownership import Claim
+from spine.pace import Pace
+from spine.positions import Positions
 from spine.publisher import Publisher
 from spine.runtime import Runtime
 from spine.service import Answer
@@ -32,16 +35,6 @@ T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
-# A topic that is deleted and made again restarts at offset 0 under the same name. No batch is applied on an identity older than this.
-_IDENTITY_AGE = 0.25
-_FETCH_WAIT_MS = 250
-_FETCH_FAILURES = 10
-_FIRST_BATCH = 200
-_SMALLEST_BATCH = 20
-# After a batch that took all there was, a lane rests three times as long as its transaction took, so that the next one is worth its round
-# trips: without a rest it would begin again for every few records, and eight services on two cores would do nothing else. Where a batch
-# waits, there is no rest; and never one longer than the group allows, nor shorter than half of that.
-_REST = 3.0
 # So many answers are worth a transaction; fewer wait for each other half of the group's longest rest.
 _ANSWERS_WORTH = 100
 _TIMERS_AT_ONCE = 500
@@ -49,21 +42,7 @@ _ANSWERS_AT_ONCE = 500
 # Timers that wait for the log as well as for the clock are looked at this often once their time has come.
 _TIMER_RECHECK = 0.05
 
-_POSITIONS = "SELECT topic, partition, cluster_id, topic_id, next_offset FROM lane_position WHERE lane = $1"
-
-_BEGIN_POSITION = """
-INSERT INTO lane_position (topic, partition, lane, cluster_id, topic_id, start_offset, next_offset)
-SELECT $4, $5, $1, $6, $7, $8, $8 FROM (SELECT 1 FROM lane WHERE lane = $1 AND epoch = $2 AND token = $3 FOR UPDATE) AS mine
-"""
-
 _NEXT_TIMER = "SELECT extract(epoch FROM min(due) - clock_timestamp()) FROM pending WHERE lane = $1 AND task_state IS NULL"
-
-
-class Batch(NamedTuple):
-    """Decoded records of one fetch."""
-
-    inputs: list[Input]
-    ends: dict[str, int]
 
 
 class LaneWorker:
@@ -76,14 +55,13 @@ class LaneWorker:
         self.claim = claim
         self._fence = Fence(claim.epoch, claim.token)
         self._scheduled = runtime.scheduled[spec.group.name]
-        self._decoder = runtime.decoders[spec.group.name]
         self.publisher = Publisher(runtime.pool, runtime.producer, claim, settings.topic_prefix)
         tasks = {task.name: task for task in spec.group.tasks}
         self.tasks = TaskRunner(runtime.pool, claim, tasks, runtime.task_slots, self._settled)
         self._breaker = Breaker(settings.breaker_consecutive, settings.breaker_ratio, settings.breaker_window)
-        self._batches: asyncio.Queue[Batch] = asyncio.Queue(maxsize=1)
-        self._hungry = asyncio.Event()
-        self._rest_until = 0.0
+        self._pace = Pace(settings.batch_max, settings.batch_target_ms / 1000, spec.group.longest_rest)
+        self._positions = Positions(runtime, spec, self._fence, self._note)
+        self._feed: Feed | None = None
         self._transaction_seconds = 0.0
         self._answers: list[tuple[str, Answer]] = []
         self._answers_at = 0.0
@@ -93,8 +71,6 @@ class LaneWorker:
         self._drained_from = 0.0
         self.drained_in: float | None = None
         self._intake: Intake | None = None
-        self._positions: list[Position] = []
-        self._batch_size = min(_FIRST_BATCH, settings.batch_max)
         self._timer_at: float | None = 0.0 if spec.group.timers else None
         self._discontinuities = 0
         self.next_offsets: dict[str, int] = {}
@@ -107,33 +83,22 @@ class LaneWorker:
 
     async def run(self) -> None:
         """From claim to the end of draining. Raises FencedError when the lane is another's; BusError when it must stop."""
-        # First everything that a dead owner left: its rows are older than anything this lane will apply.
-        await self._patiently(self.publisher.empty, "publish what the last owner left")
-        consumer = await self._patiently(self._connect, "connect to the bus") if group_topics(self.spec.group) else None
+        topics = len(group_topics(self.spec.group))
+        consumer = await self._patiently(lambda: self._rt.consumers.take(topics), "connect to the bus") if topics else None
         try:
+            # First everything that a dead owner left: its rows are older than anything this lane will apply.
+            await self._patiently(self.publisher.empty, "publish what the last owner left")
             await self._work(consumer)
         finally:
             if consumer is not None:
-                await consumer.stop()
-
-    async def _connect(self) -> AIOKafkaConsumer:
-        consumer = make_consumer(self._rt.bus_options)
-        try:
-            await consumer.start()
-        except BaseException:
-            # A client that did not start keeps its connections and tasks, and a broker that is down is tried again and again.
-            await consumer.stop()
-            raise
-        return consumer
+                self._rt.consumers.retire(consumer)
 
     async def _work(self, consumer: AIOKafkaConsumer | None) -> None:
         async with asyncio.TaskGroup() as group:
             helpers = [group.create_task(self.publisher.run())]
             if consumer is not None:
-                self._positions = await self._patiently(lambda: self._stand(consumer), "read the lane's positions")
-                self._intake = Intake(consumer, self._positions, self._rt.settings.topic_prefix, self._reseeking)
-                self._intake.start()
-                helpers.append(group.create_task(self._read()))
+                feed = await self._begin_reading(consumer)
+                helpers.append(group.create_task(feed.run()))
             if self.spec.group.tasks:
                 helpers.append(group.create_task(self.tasks.run()))
             self.ready = True
@@ -144,6 +109,14 @@ class LaneWorker:
             finally:
                 for helper in helpers:
                     helper.cancel()
+
+    async def _begin_reading(self, consumer: AIOKafkaConsumer) -> Feed:
+        found = await self._patiently(lambda: self._positions.stand(consumer), "read the lane's positions")
+        self.next_offsets.update({position.topic.name: position.next_offset for position in found})
+        self._intake = Intake(consumer, found, self._rt.settings.topic_prefix, self._reseeking)
+        self._intake.start()
+        self._feed = Feed(self.spec.lane, self._intake, self._rt.decoders[self.spec.group.name], self._pace, self._wake)
+        return self._feed
 
     def drain(self) -> None:
         """Take in nothing more, finish what is in hand, publish it, and return from `run`."""
@@ -166,91 +139,15 @@ class LaneWorker:
         self._answers_at = 0.0
         while await self._apply_answers():
             pass
-        await self.publisher.empty()
-        await self._advise_once()
+        await asyncio.gather(self.publisher.empty(), self._advise_once())
         self.drained_in = time.monotonic() - self._drained_from
         reached(Step.DRAINED)
 
-    def _note(self, event: HandoverEvent, reason: str = "", *, seconds: float | None = None) -> None:
+    def _note(self, event: HandoverEvent, reason: str = "", seconds: float | None = None) -> None:
         self._rt.ownership.handovers.note(event, self.spec.lane, self.claim.epoch, reason, seconds=seconds)
 
     def _reseeking(self, found: str) -> None:
         self._note(HandoverEvent.RESEEK, found)
-
-    # --- where the lane stands ---
-
-    async def _stand(self, consumer: AIOKafkaConsumer) -> list[Position]:
-        rows = {row["topic"]: row for row in await self._rt.pool.fetch(_POSITIONS, self.spec.lane)}
-        identities = await self._identities(age=0.0)
-        positions = []
-        for topic in group_topics(self.spec.group):
-            now = identities.get(topic.name)
-            row = rows.get(topic.name)
-            if row is None:
-                position = await self._begin(consumer, topic.name, now)
-            else:
-                stored = TopicIdentity(row["cluster_id"], row["topic_id"], topic.partitions)
-                position = Position(topic, row["partition"], stored, row["next_offset"])
-            check_identity(position, now)
-            positions.append(position)
-            self.next_offsets[topic.name] = position.next_offset
-            reached(Step.POSITIONED)
-        return positions
-
-    async def _begin(self, consumer: AIOKafkaConsumer, name: str, now: TopicIdentity | None) -> Position:
-        topic = next(topic for topic in group_topics(self.spec.group) if topic.name == name)
-        if now is None:
-            raise BusError(Reason.TOPIC_CHANGED, f"topic {name} does not exist: provision it (fp topics apply)")
-        offset = await start_offset(consumer, self._rt.settings.topic_prefix + name, self.spec.home)
-        async with self._rt.pool.acquire() as connection, connection.transaction():
-            await connection.execute(
-                _BEGIN_POSITION, self.spec.lane, *self._fence, name, self.spec.home, now.cluster_id, now.topic_id, offset
-            )
-        self._note(HandoverEvent.BEGAN, f"{name}/{self.spec.home} at offset {offset}")
-        return Position(topic, self.spec.home, now, offset)
-
-    async def _identities(self, age: float) -> dict[str, TopicIdentity]:
-        prefix = self._rt.settings.topic_prefix
-        found = await self._rt.watch.recent([prefix + topic.name for topic in group_topics(self.spec.group)], age)
-        return {name.removeprefix(prefix): identity for name, identity in found.items()}
-
-    async def _check_identities(self) -> None:
-        identities = await self._identities(_IDENTITY_AGE)
-        for position in self._positions:
-            check_identity(position, identities.get(position.topic.name))
-
-    # --- intake ---
-
-    async def _read(self) -> None:
-        """Hand the applier a batch when it asks for one: what came in the meantime is in it."""
-        intake = self._intake
-        if intake is None:
-            return
-        failures = 0
-        self._hungry.set()
-        while not self._draining.is_set():
-            await self._hungry.wait()
-            if (rest := self._rest_until - time.monotonic()) > 0:
-                await asyncio.sleep(rest)
-            try:
-                fetched = await intake.fetch(self._batch_size, _FETCH_WAIT_MS)
-            except TRANSIENT as error:
-                failures += 1
-                _log.warning("lane.fetch_failed", lane=self.spec.lane, error=str(error), failures=failures)
-                if failures >= _FETCH_FAILURES:
-                    # A client that does not recover by itself never will: the lane is given back, and claimed with a new one.
-                    raise
-                await asyncio.sleep(0.2)
-                continue
-            failures = 0
-            if not fetched.sources:
-                continue
-            reached(Step.FETCHED)
-            inputs = [self._decoder.record(source) for source in fetched.sources]
-            reached(Step.DECODED)
-            self._hungry.clear()
-            await self._batches.put(Batch(inputs, fetched.ends))
-            self._wake.set()
 
     # --- the one applier ---
 
@@ -262,7 +159,7 @@ class LaneWorker:
 
     async def _sleep_until_work(self) -> None:
         self._wake.clear()
-        if not self._batches.empty() or self._draining.is_set() or len(self._answers) >= _ANSWERS_WORTH:
+        if (self._feed is not None and self._feed.waits) or self._draining.is_set() or len(self._answers) >= _ANSWERS_WORTH:
             return
         due = [at for at in (self._timer_at, self._answers_at if self._answers else None) if at is not None]
         wait = max(0.0, min(due) - time.monotonic()) if due else 1.0
@@ -273,19 +170,20 @@ class LaneWorker:
             return
 
     async def _apply_records(self) -> bool:
-        if self._batches.empty():
+        feed = self._feed
+        batch = feed.take() if feed is not None else None
+        if feed is None or batch is None:
             return False
-        batch = self._batches.get_nowait()
         try:
-            await self._patiently(self._check_identities, "check what the topics are")
+            await self._patiently(self._positions.check, "check what the topics are")
             await self._apply_halving(batch.inputs, batch.ends)
         except ContinuityError as error:
-            await self._stand_again(error)
+            await self._stand_again(feed, error)
             return True
         finally:
-            self._hungry.set()
+            feed.ask()
         self._discontinuities = 0
-        self._adapt(len(batch.inputs), self._transaction_seconds)
+        self._pace.applied(len(batch.inputs), self._transaction_seconds, more=batch.more)
         for item in batch.inputs:
             if item.source is not None:
                 self.next_offsets[item.source.topic] = item.source.offset + 1
@@ -293,27 +191,13 @@ class LaneWorker:
             self.last_event_ts = last.ts_utc
         return True
 
-    async def _stand_again(self, error: ContinuityError) -> None:
+    async def _stand_again(self, feed: Feed, error: ContinuityError) -> None:
         """Read again from where the store says that the lane stands; a second time in a row it is a hole."""
         self._discontinuities += 1
-        if self._intake is None or self._discontinuities > 1:
+        if self._discontinuities > 1:
             raise BusError(Reason.GAP, str(error))
         self._reseeking(str(error))
-        rows = await self._patiently(lambda: self._rt.pool.fetch(_POSITIONS, self.spec.lane), "read the lane's positions")
-        self._intake.rewind({row["topic"]: row["next_offset"] for row in rows})
-        while not self._batches.empty():
-            self._batches.get_nowait()
-
-    def _adapt(self, size: int, seconds: float) -> None:
-        settings = self._rt.settings
-        target = settings.batch_target_ms / 1000
-        full = size >= self._batch_size
-        if seconds > target:
-            self._batch_size = max(_SMALLEST_BATCH, int(self._batch_size * max(0.5, target / seconds)))
-        elif full:
-            self._batch_size = min(settings.batch_max, int(self._batch_size * 1.25) + 1)
-        longest = self.spec.group.longest_rest
-        self._rest_until = 0.0 if full else time.monotonic() + min(longest, max(longest / 2, seconds * _REST))
+        feed.rewind(await self._patiently(self._positions.stored, "read the lane's positions"))
 
     async def _apply_halving(self, inputs: Sequence[Input], ends: dict[str, int]) -> None:
         """Apply; a batch that the store refuses is halved down to the one input whose fault it is, which is parked."""

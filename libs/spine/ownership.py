@@ -57,15 +57,18 @@ SELECT lane, epoch, published_seq FROM fenced
 """
 
 # The lease ends now, so that the next claim knows how long the lane had no owner; a claim that begins after the commit finds it over.
+# The others are told by the same commit: a worker that dies here leaves no lane that is free and that nobody looks at.
 _RELEASE = """
 WITH freed AS (
     UPDATE lane_lease SET owner = NULL, until = now() WHERE lane = $1 AND owner = $2 RETURNING lane
+), noted AS (
+    INSERT INTO handover (lane, epoch, event, worker_id, reason, duration_ms)
+    SELECT freed.lane, $3, told.event, $2, '', told.duration_ms
+    FROM freed, (VALUES (1, 'DRAINED', $4::bigint), (2, 'RELEASED', NULL)) AS told(ord, event, duration_ms)
+    WHERE told.event = 'RELEASED' OR told.duration_ms IS NOT NULL
+    ORDER BY told.ord
 )
-INSERT INTO handover (lane, epoch, event, worker_id, reason, duration_ms)
-SELECT freed.lane, $3, told.event, $2, '', told.duration_ms
-FROM freed, (VALUES (1, 'DRAINED', $4::bigint), (2, 'RELEASED', NULL)) AS told(ord, event, duration_ms)
-WHERE told.event = 'RELEASED' OR told.duration_ms IS NOT NULL
-ORDER BY told.ord
+SELECT pg_notify($5, 'lane')
 """
 
 _LEAVE = "DELETE FROM worker WHERE worker_id = $1"
@@ -141,10 +144,8 @@ class Ownership:
     async def release(self, claim: Claim, drained_in: float | None) -> None:
         """Give a lane back at once and tell the others. `drained_in`: seconds that draining took, None for a lane that was not drained."""
         drained_ms = None if drained_in is None else round(drained_in * 1000)
-        async with self._pool.acquire() as connection:
-            await connection.execute(_RELEASE, claim.lane, self._worker_id, claim.epoch, drained_ms)
-            reached(Step.RELEASED)
-            await connection.execute("SELECT pg_notify($1, 'lane')", self._channel)
+        await self._pool.execute(_RELEASE, claim.lane, self._worker_id, claim.epoch, drained_ms, self._channel)
+        reached(Step.RELEASED)
 
     async def join(self) -> None:
         """Tell the others that this worker is here."""

@@ -9,6 +9,7 @@ import asyncpg
 from aiokafka import AIOKafkaProducer
 
 from spine.bus import TopicWatch
+from spine.consumers import Consumers
 from spine.inputs import Decoder
 from spine.ownership import Ownership
 from spine.scheduled import Scheduled
@@ -29,6 +30,7 @@ class Runtime:
     producer: AIOKafkaProducer
     watch: TopicWatch
     bus_options: dict[str, Any]
+    consumers: Consumers
     law: Law
     decoders: Mapping[str, Decoder]
     scheduled: Mapping[str, Scheduled]

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import asyncpg
 import structlog
 import uvicorn
 import uvloop
@@ -20,6 +19,7 @@ from laws.headers import Provenance
 from laws.reasons import Reason
 from spine.bus import BusError, TopicWatch, client_options, find_brokers, make_producer
 from spine.commands import CommandDoor
+from spine.consumers import Consumers
 from spine.deadline import Deadline
 from spine.emission import Emitter
 from spine.fault_injection import install_faults
@@ -28,7 +28,8 @@ from spine.garbage import tune_garbage_collection
 from spine.handovers import HandoverEvent, Handovers
 from spine.inputs import Decoder
 from spine.lane_worker import LaneWorker, new_worker_id
-from spine.lanes import lane_specs
+from spine.lanes import group_topics, lane_specs
+from spine.listening import listen
 from spine.outcome import FencedError, LaneStoppedError
 from spine.ownership import Ownership, Standing
 from spine.runtime import Runtime
@@ -128,12 +129,16 @@ class Worker:
     async def run(self) -> None:
         """Own lanes until `stop`; then drain within the drain budget, release, and leave."""
         watchdog = asyncio.create_task(self._watch_lease())
-        listener = asyncio.create_task(self._listen())
+        dsn = self._rt.settings.database_url.get_secret_value()
+        listener = asyncio.create_task(listen(dsn, self._rt.ownership.channel, self.told, self._look_at_everything))
         recorder = asyncio.create_task(self._handovers.run())
         advisor = asyncio.create_task(self._advise())
+        keeper = asyncio.create_task(self._rt.consumers.run())
         joined = False
         try:
             while not self._stopping.is_set():
+                # Before the beat, not after it: what is told while it is under way is told of a lane that it did not see.
+                self._changed.clear()
                 try:
                     await self._beat()
                     await find_brokers(self._rt.producer.client)
@@ -150,10 +155,11 @@ class Worker:
             watchdog.cancel()
             listener.cancel()
             advisor.cancel()
+            keeper.cancel()
+            await self._rt.consumers.close()
             await self._handovers.close(recorder, Deadline(_LAST_WORDS))
 
     async def _pause(self) -> None:
-        self._changed.clear()
         if self._stopping.is_set():
             return
         wait = self._rt.settings.timeouts.lease / _BEATS_PER_LEASE
@@ -294,40 +300,27 @@ class Worker:
                 # Only lag tools read it: the next second writes a newer one.
                 _log.info("worker.advisory_commit_failed", error=str(error))
 
-    async def _listen(self) -> None:
-        while True:
-            try:
-                connection = await asyncpg.connect(self._rt.settings.database_url.get_secret_value())
-            except TRANSIENT as error:
-                _log.warning("worker.listen_failed", error=str(error))
-                await asyncio.sleep(0.5)
-                continue
-            closed = asyncio.Event()
-            connection.add_termination_listener(lambda _, closed=closed: closed.set())
-            try:
-                await connection.add_listener(self._rt.ownership.channel, lambda *told: self.told(str(told[3])))
-                # What was said while nobody listened: look at everything once.
-                for worker in list(self._lanes.values()):
-                    worker.wake_publisher()
-                self._changed.set()
-                await closed.wait()
-            except TRANSIENT as error:
-                _log.warning("worker.listen_failed", error=str(error))
-            finally:
-                connection.terminate()
+    def _look_at_everything(self) -> None:
+        for worker in list(self._lanes.values()):
+            worker.wake_publisher()
+        self._changed.set()
 
     async def _drain(self) -> None:
         deadline = Deadline(self._rt.settings.timeouts.drain)
         for worker in self._lanes.values():
             worker.drain()
+        # First: a worker that counts still has its share, and the others would leave its lanes alone until the last of them is released.
+        await self._leave()
         if self._tasks:
             _, late = await asyncio.wait(list(self._tasks.values()), timeout=deadline.left)
             for task in late:
                 task.cancel()
+
+    async def _leave(self) -> None:
         try:
             await self._rt.ownership.leave()
-            await self._rt.ownership.join()
         except TRANSIENT as error:
+            # It counts until its own row is over.
             _log.warning("worker.leave_failed", error=str(error))
 
 
@@ -373,6 +366,7 @@ async def build_runtime(service: Service, settings: Settings) -> Runtime:
         producer=producer,
         watch=watch,
         bus_options=options,
+        consumers=Consumers(options, {len(topics) for group in service.groups if (topics := group_topics(group))}),
         law=law,
         decoders=decoders,
         scheduled={group.name: Scheduled(group, decoders[group.name]) for group in service.groups},

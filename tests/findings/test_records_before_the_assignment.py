@@ -128,7 +128,7 @@ async def test_a_lane_reads_from_its_position_and_from_nowhere_else(engines: Eng
     reseeks: list[str] = []
     for attempt in range(2 * RECORDS):
         start = attempt % RECORDS
-        consumer = make_consumer({"bootstrap_servers": engines.endpoints.kafka_bootstrap})
+        consumer = make_consumer({"bootstrap_servers": engines.endpoints.kafka_bootstrap}, fetch_wait_ms=100)
         await consumer.start()
         try:
             intake = Intake(consumer, [Position(topic, 0, identity, start)], "", reseeks.append)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ledger import service as ledger
 from rig import Record, Rig, entry
 from spine import steps
-from spine.bus import make_consumer
 from spine.deadline import Deadline
+from spine.feed import Batch, Feed
 from spine.inputs import Source
-from spine.lane_worker import Batch, LaneWorker
-from spine.lanes import LaneSpec, lane_specs
+from spine.intake import Intake
+from spine.lane_worker import LaneWorker
+from spine.lanes import LaneSpec, group_topics, lane_specs
 from spine.outcome import FencedError
 from spine.runtime import Runtime
 from spine.steps import Step
@@ -181,15 +182,14 @@ class Stage:
         player, seat = await self._player(move.actor), self._seats[move.actor]
 
         async def stand() -> None:
-            consumer = make_consumer(player.runtime.bus_options)
-            await consumer.start()
+            consumer = await player.runtime.consumers.take(len(group_topics(self._spec.group)))
             try:
-                seat.worker._positions = await seat.worker._stand(consumer)
+                (position,) = [found for found in await seat.worker._positions.stand(consumer) if found.topic is ledger.ENTRIES]
             finally:
                 await consumer.stop()
+            seat.intake.next = position.next_offset
 
         await player.actor.do(stand)
-        seat.intake.next = seat.worker.next_offsets[ledger.ENTRIES.name]
 
     async def _learn(self, move: Move) -> None:
         player = await self._player(move.actor)
@@ -235,7 +235,8 @@ class Stage:
             return
         batch = await self._batch(seat, int(move.detail.removeprefix("records ")))
         if batch.inputs:
-            seat.worker._batches.put_nowait(batch)
+            assert seat.worker._feed is not None
+            seat.worker._feed.hold(batch)
             seat.intake.stood_again = False
             self._publishing.discard(move.actor)
             player.actor.begin(seat.worker._apply_records, Step.LANE_LOCKED)
@@ -243,7 +244,7 @@ class Stage:
 
     async def _batch(self, seat: _Seat, size: int) -> Batch:
         records = {found.offset: found for found in await self._rig.read(ledger.ENTRIES) if found.partition == self._spec.home}
-        (position,) = (position for position in seat.worker._positions if position.topic is ledger.ENTRIES)
+        (position,) = (position for position in seat.worker._positions.found if position.topic is ledger.ENTRIES)
         identity = position.identity
         sources = [
             Source(
@@ -442,7 +443,7 @@ def _record(name: str, account: str) -> Record:
 
 async def _seat(runtime: Runtime, spec: LaneSpec, claim: Any) -> _Seat:
     seat = _Seat(LaneWorker(runtime, spec, claim), _Intake())
-    seat.worker._intake = seat.intake  # type: ignore[assignment]  # of an intake, only `rewind` is asked for here
+    seat.worker._feed = Feed(spec.lane, cast(Intake, seat.intake), runtime.decoders[spec.group.name], seat.worker._pace, asyncio.Event())
     return seat
 
 

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from laws.catalogue import EventType
 from laws.headers import Provenance
 from spine.commands import CommandDoor
+from spine.consumers import Consumers
 from spine.emission import Emitter
 from spine.inputs import Decoder, Source
 from spine.lanes import LaneSpec, group_topics, lane_specs
@@ -140,6 +141,7 @@ async def surface_of(engines: EngineSet, build: Any) -> AsyncIterator[Surface]:
         producer=cast("Any", None),
         watch=cast("Any", None),
         bus_options={},
+        consumers=Consumers({}, ()),
         law=law,
         decoders=decoders,
         scheduled={group.name: Scheduled(group, decoders[group.name]) for group in service.groups},
