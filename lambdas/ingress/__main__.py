@@ -2,9 +2,12 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 import uvloop
+from msgspec.structs import replace
 
+from ingress.folder_store import FolderStore
 from ingress.http_adapter import Adapter
 from ingress.local import InProcess, Sandboxed, Served
 from ingress.logs import configure_logs
@@ -13,12 +16,21 @@ from ingress.tables import ensure_tables
 from spine.garbage import tune_garbage_collection
 from spine.rungs import PostureError, Rung
 
+ARCHIVE = "archive"
+"""The bucket of a folder."""
+
 
 async def _serve(settings: EdgeSettings, arguments: argparse.Namespace) -> None:
     if arguments.ensure_tables:
         if settings.env is not Rung.LOCAL_PARITY:
             raise SystemExit(f"--ensure-tables: FP_ENV={settings.env}; only local_parity makes its own tables, Terraform makes the others")
         await ensure_tables(settings.dynamodb_url, settings.region, settings.idempotency_table, settings.quarantine_table)
+    if arguments.archive is not None:
+        if settings.env is not Rung.LOCAL_PARITY:
+            raise SystemExit(f"--archive: FP_ENV={settings.env}; only local_parity keeps its objects in a folder, the others have S3")
+        folder = FolderStore(arguments.archive)
+        await folder.start()
+        settings = replace(settings, s3_endpoint=folder.url, archive_bucket=settings.archive_bucket or ARCHIVE)
     tune_garbage_collection()
     served: Served = InProcess(settings, arguments.reconcile_every)
     if arguments.sandboxes:
@@ -34,7 +46,12 @@ def main() -> None:
     parser.add_argument(
         "--sandboxes", type=int, default=0, help="run the handler under Lambda's runtime client in so many; 0: in this process"
     )
-    parser.add_argument("--reconcile-every", type=float, default=60.0, help="seconds between two rounds of the reconciler")
+    parser.add_argument(
+        "--reconcile-every", type=float, default=60.0, help="seconds between two rounds of the reconciler and of the archive"
+    )
+    parser.add_argument(
+        "--archive", type=Path, help="keep receipts and quarantine records in this folder, as in a bucket (local_parity only)"
+    )
     parser.add_argument("--ensure-tables", action="store_true", help="make the two tables if they are missing (local_parity only)")
     arguments = parser.parse_args()
     configure_logs()

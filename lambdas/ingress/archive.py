@@ -23,7 +23,8 @@ UNKNOWN_RUN = "unknown"
 """Where a refusal goes whose run nobody could read."""
 
 _LINE = msgspec.json.Encoder(order="sorted").encode
-_FLAG = "receipt_write_failed"
+FLAG = "receipt_write_failed"
+"""Stands on a row whose receipt could not be written, until it is (domain.md 2.9)."""
 
 
 class Archive:
@@ -89,7 +90,7 @@ class StreamArchive:
             if image is None:
                 continue  # a row whose time is over
             if "dedupe_key" in image:
-                if image["state"]["S"] == State.ADMITTED and _FLAG not in image:
+                if image["state"]["S"] == State.ADMITTED and FLAG not in image:
                     admitted.append(from_item(image))
             elif record["eventName"] == "INSERT" and not again:
                 try:
@@ -107,21 +108,21 @@ class StreamArchive:
 
     async def backfill(self) -> int:
         """Writes the receipts of flagged rows and takes the flags away; how many. Raises ServiceError where that fails."""
-        request: dict[str, Any] = {"TableName": self._table, "FilterExpression": f"attribute_exists({_FLAG})"}
+        request: dict[str, Any] = {"TableName": self._table, "FilterExpression": f"attribute_exists({FLAG})"}
         written = 0
         while True:
             page = await self._store.call("Scan", request)
             rows = [from_item(item) for item in page["Items"]]
             await self._archive.receipts(rows)
             for row in rows:
-                await self._update(row, f"REMOVE {_FLAG}", {})
+                await self._update(row, f"REMOVE {FLAG}", {})
             written += len(rows)
             if "LastEvaluatedKey" not in page:
                 return written
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     async def _flag(self, row: AdmissionRow) -> None:
-        await self._update(row, f"SET {_FLAG} = :yes", {":yes": {"BOOL": True}})
+        await self._update(row, f"SET {FLAG} = :yes", {":yes": {"BOOL": True}})
 
     async def _update(self, row: AdmissionRow, expression: str, values: dict[str, Any]) -> None:
         request = {
