@@ -1,13 +1,21 @@
 """The admission rows in DynamoDB. Every write is conditional; a lost condition says what stands there instead (domain.md 2.8)."""
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, Protocol
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from msgspec.structs import replace
 
-from ingress.dynamodb import ConditionFailedError, DynamoDB, StoreError
+from ingress.dynamodb import STATEMENTS, ConditionFailedError, DynamoDB, Outcome, StoreError, done
 from ingress.row import UNSETTLED, AdmissionRow, Item, Settlement, State, binary, from_item, number, text, to_item
 from ingress.spread import spread
+from ingress.statements import insert, settle
+
+# Requests of many writes that are under way at once. More would wait in the store's queue instead of here, where no timeout runs.
+_REQUESTS = 4
+
+Written = TypeVar("Written")
+Said = TypeVar("Said")
 
 
 class AdmissionTable(Protocol):
@@ -58,30 +66,49 @@ class AdmissionTable(Protocol):
 
 
 class AdmissionStore:
-    """AdmissionTable in DynamoDB. It has no conditional write of many rows, so `width` of them are under way at once."""
+    """AdmissionTable in DynamoDB.
+
+    Its one conditional write of many rows is a transaction, which costs twice as much and fails rows for their neighbours' sake. Rows of
+    an array go as statements instead, many to a request: each has its own condition, and is done or not by itself.
+    """
 
     def __init__(self, store: DynamoDB, table: str, width: int) -> None:
         self._store = store
         self._table = table
         self._width = width
+        self._requests = asyncio.Semaphore(_REQUESTS)
 
     async def claim(self, rows: Sequence[AdmissionRow]) -> list[AdmissionRow | StoreError]:
         """One conditional put a row."""
-        return await spread(self._claim, rows, self._width)
+        return await self._write("PutItem", insert, self._claim, rows)
 
     async def admit(self, settlements: Sequence[Settlement]) -> list[AdmissionRow | StoreError | None]:
         """One conditional update a row."""
-        return await spread(self._admit, settlements, self._width)
+        return await self._write("UpdateItem", settle, self._admit, settlements)
 
-    async def _claim(self, row: AdmissionRow) -> AdmissionRow | StoreError:
-        request = {
-            "TableName": self._table,
-            "Item": to_item(row),
-            "ConditionExpression": "attribute_not_exists(dedupe_key)",
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
+    async def _write(
+        self,
+        operation: str,
+        statement: Callable[[str, Written], dict[str, Any]],
+        finish: Callable[[Written, Outcome], Awaitable[Said]],
+        writes: Sequence[Written],
+    ) -> list[Said]:
+        """What `finish` says of each write and of its statement's outcome. A write that is alone costs less without a statement."""
+
+        async def some(part: Sequence[Written]) -> list[Outcome]:
+            async with self._requests:
+                return await self._store.each(operation, [statement(self._table, write) for write in part])
+
+        if len(writes) == 1:
+            return [await finish(writes[0], False)]
+        parts = [writes[start : start + STATEMENTS] for start in range(0, len(writes), STATEMENTS)]
+        outcomes = [outcome for part in await spread(some, parts, _REQUESTS) for outcome in part]
+        return await spread(lambda each: finish(*each), list(zip(writes, outcomes, strict=True)), self._width)
+
+    async def _claim(self, row: AdmissionRow, outcome: Outcome) -> AdmissionRow | StoreError:
         try:
-            await self._store.call("PutItem", request)
+            if not done(outcome):
+                await self._store.call("PutItem", self._put(row))
         except ConditionFailedError as lost:
             standing = _row(lost.item)
             if standing is None:
@@ -92,9 +119,29 @@ class AdmissionStore:
             return error
         return row
 
-    async def _admit(self, settlement: Settlement) -> AdmissionRow | StoreError | None:
+    def _put(self, row: AdmissionRow) -> dict[str, Any]:
+        return {
+            "TableName": self._table,
+            "Item": to_item(row),
+            "ConditionExpression": "attribute_not_exists(dedupe_key)",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+
+    async def _admit(self, settlement: Settlement, outcome: Outcome) -> AdmissionRow | StoreError | None:
+        try:
+            if not done(outcome):
+                await self._store.call("UpdateItem", self._settlement(settlement))
+        except ConditionFailedError as lost:
+            standing = _row(lost.item)
+            # As above: an update whose answer got lost meets what it wrote.
+            return standing if standing is not None and standing.offset == settlement.offset else None
+        except StoreError as error:
+            return error
+        return settlement.settled()
+
+    def _settlement(self, settlement: Settlement) -> dict[str, Any]:
         row = settlement.row
-        request = self._update(
+        return self._update(
             row,
             "SET #state = :state, eb_offset = :offset, eb_published_at_ms = :published, admitted_at_ms = :admitted, "
             "eb_cluster_id = :cluster, eb_topic_id = :topic REMOVE lease_owner, lease_until_ms, attempt, low_water",
@@ -107,15 +154,6 @@ class AdmissionStore:
                 ":admitted": number(settlement.admitted_at_ms),
             },
         )
-        try:
-            await self._store.call("UpdateItem", request)
-        except ConditionFailedError as lost:
-            standing = _row(lost.item)
-            # As above: an update whose answer got lost meets what it wrote.
-            return standing if standing is not None and standing.offset == settlement.offset else None
-        except StoreError as error:
-            return error
-        return settlement.settled()
 
     async def mark_ambiguous(self, row: AdmissionRow) -> None:
         """As the protocol says."""
