@@ -50,6 +50,8 @@ class PlatformPlan:
     """Environment of the edge, over what it has by default."""
     services: Mapping[str, str] = field(default_factory=dict)
     """Environment of every service's workers."""
+    archive: bool = False
+    """Whether the edge archives receipts and refusals, into a folder of the run."""
     runner: str | None = None
     """A module that runs the module of a service, of the edge or of the provider; it finds its output in FP_PROFILE_OUT."""
 
@@ -66,6 +68,17 @@ class Platform:
     release_id: str
     api_key: str
     processes: dict[str, list[Process]] = field(default_factory=dict)
+
+    @property
+    def archive(self) -> Path:
+        """Where the edge's archive is, if it has one."""
+        return self.folder / "archive"
+
+    async def end_edge(self) -> None:
+        """SIGTERM to the edge alone: it answers what it has taken, and archives what it admitted. Raises DeadlineExceededError."""
+        for process in self.processes["ingress"]:
+            process.terminate()
+            await process.ended(Deadline(_END_SECONDS))
 
     def token(self, principal: str) -> str:
         """A bearer token of this run."""
@@ -233,6 +246,8 @@ def _edge(platform: Platform, plan: PlatformPlan) -> Process:
     # As in the cloud, under Lambda's runtime client; in one process where a profiler looks at it, or its rows are in its memory.
     in_process = plan.runner is not None or environment.get("FP_IG_TABLE") == "memory"
     argv = [*module_argv("ingress", plan.runner), "--port", str(port), "--ensure-tables", "--sandboxes", "0" if in_process else _SANDBOXES]
+    if plan.archive:
+        argv += ["--archive", str(platform.archive)]
     return Process("ingress", argv, environment, port, platform.folder / "logs" / "ingress.log")
 
 

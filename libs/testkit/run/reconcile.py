@@ -13,6 +13,7 @@ from botocore.credentials import Credentials
 from ingress.dynamodb import DynamoDB
 from laws.payload_hash import payload_hash_of_value
 from testkit.run.answers import Answers, identity_text
+from testkit.run.archived import Archived, read_archive
 from testkit.run.bus_facts import Bus
 from testkit.run.equations import Reconciliation, lacking
 from testkit.run.platform import Platform
@@ -57,6 +58,8 @@ async def reconcile(platform: Platform, answers: Answers, changed: set[str], inj
     tables = await read_tables(platform.site)
     quarantine = await _quarantine(platform)
     _edge(result, answers, injected, bus, quarantine)
+    if platform.archive.is_dir():
+        _archive(result, answers, quarantine, read_archive(platform.archive))
     _decisions(result, answers, bus, tables, await _effects(platform))
     _cases(result, bus, tables, said)
     _anomalies(result, changed, injected, bus, tables, quarantine)
@@ -92,6 +95,13 @@ def _edge(result: Reconciliation, answers: Answers, injected: Injected, bus: Bus
     result.same("copies", "copies on the topics", copies, "injected behind their original", injected.made)
     result.same("injected", "injections of the world", injected.named, "injections made", injected.made)
     result.counts["injected_on_topic"] = injected.made
+
+
+def _archive(result: Reconciliation, answers: Answers, quarantine: dict[str, Any], archived: Archived) -> None:
+    result.equal("receipts", "admitted", answers.admitted, "receipts in the archive", archived.receipts)
+    twice = len(archived.receipts) - len(archived.receipts.distinct())
+    result.same("receipts once", "receipts that stand twice", twice, "none", 0)
+    result.equal("refusals archived", "durable quarantine records", quarantine, "quarantine records in the archive", archived.refusals)
 
 
 def _decisions(result: Reconciliation, answers: Answers, bus: Bus, tables: Tables, effects: Side) -> None:

@@ -79,6 +79,7 @@ class Run:
             await killing
             looking.cancel()
             await self._drain(observer, quiet, people)
+            await platform.end_edge()  # its last receipts are written as it ends
             self.screen.say("reconciling: sets of ids from tables and topics")
             bus = await read_bus(platform.engines.endpoints.kafka_bootstrap, platform.site.prefix)
             injected = Injected(sum(self.manifest.topic.values()), behind.injected, behind.changed)
@@ -196,7 +197,7 @@ async def run(options: RunOptions) -> bool:
     folder.mkdir(parents=True)
     with Screen(options.size, quiet=options.quiet) as screen:
         screen.say(f"run {ids.platform_run_id}: seed {options.seed}, {options.size:,} events to admit")
-        plan = PlatformPlan(seed=options.seed, workers={"decision_fabric": options.workers})
+        plan = PlatformPlan(seed=options.seed, workers={"decision_fabric": options.workers}, archive=True)
         platform = await raise_platform(plan, folder, ids, screen.say)
         ready_seconds = time.monotonic() - began
         screen.say(f"platform ready after {ready_seconds:.1f} s")
