@@ -59,7 +59,7 @@ class LaneWorker:
         tasks = {task.name: task for task in spec.group.tasks}
         self.tasks = TaskRunner(runtime.pool, claim, tasks, runtime.task_slots, self._settled)
         self._breaker = Breaker(settings.breaker_consecutive, settings.breaker_ratio, settings.breaker_window)
-        self._pace = Pace(settings.batch_max, settings.batch_target_ms / 1000, spec.group.longest_rest)
+        self._pace = Pace(settings.batch_max, settings.batch_target_ms / 1000, spec.group.longest_rest, runtime.contention)
         self._positions = Positions(runtime, spec, self._fence, self._note)
         self._feed: Feed | None = None
         self._transaction_seconds = 0.0

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaProducer
 
 from spine.bus import TopicWatch
 from spine.consumers import Consumers
+from spine.contention import Contention
 from spine.inputs import Decoder
 from spine.ownership import Ownership
 from spine.scheduled import Scheduled
@@ -38,5 +39,6 @@ class Runtime:
     telemetry: Telemetry
     task_slots: asyncio.Semaphore
     transaction_slots: asyncio.Semaphore
+    contention: Contention = field(default_factory=Contention)
     warnings: dict[str, str] = field(default_factory=dict)
     """Why the worker is not ready, by source."""
