@@ -6,14 +6,12 @@ A boto3 put costs 3.7 times the CPU of this one (engines.md, AWS emulators).
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
 from ingress.signature import Credentials, Signer
-
-if TYPE_CHECKING:
-    import aiohttp
+from ingress.wire import Wire, WireError
 
 # authority.md 5.1.1 item 11: IG_INTERNAL_RETRY_MAX_ATTEMPTS, IG_INTERNAL_RETRY_BACKOFF_MS.
 RETRIES = 3
@@ -52,28 +50,21 @@ class AwsJson:
         self._connections = connections
         self._credentials = credentials or standard_credentials
         self._retries = retries
-        self._session: aiohttp.ClientSession | None = None
+        self._wire: Wire | None = None
         self._signer: Signer | None = None
         self.calls: Counter[str] = Counter()
         """Requests that were sent, by operation, retries included."""
 
     async def start(self) -> None:
-        """Opens the session; connects to nothing yet. Raises ServiceError where no credentials can be had."""
-        import aiohttp  # noqa: PLC0415 - 400 ms of a cold start that a refused posture need not pay
-
+        """Ready to connect; connects to nothing yet. Raises ServiceError where no credentials can be had."""
         self._signer = Signer(self._url, self.service, self._region, self._credentials(), self.content_type)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=30),
-            timeout=aiohttp.ClientTimeout(total=ATTEMPT_TIMEOUT_S),
-            headers={"Accept-Encoding": "identity"},
-            auto_decompress=False,
-        )
+        self._wire = Wire(self._url, self._connections)
 
     async def stop(self) -> None:
         """Closes the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
 
     async def call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to one operation.
@@ -96,17 +87,14 @@ class AwsJson:
         return self.error(f"{operation}: {message}", code)
 
     async def _once(self, operation: str, body: bytes) -> dict[str, Any]:
-        import aiohttp  # noqa: PLC0415 - already loaded by start()
-
-        if self._session is None or self._signer is None:
+        if self._wire is None or self._signer is None:
             raise self.error(f"{operation}: the client is not started")
         headers = self._signer.headers(f"{self.target}.{operation}", body)
         self.calls[operation] += 1
         try:
-            async with self._session.post(self._url, data=body, headers=headers) as response:
-                status, raw = response.status, await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _TransientError(f"{type(error).__name__}: {error}") from error
+            status, raw = await self._wire.post(body, headers, ATTEMPT_TIMEOUT_S)
+        except WireError as error:
+            raise _TransientError(str(error)) from error
         try:
             answer: dict[str, Any] = msgspec.json.decode(raw) if raw else {}
         except msgspec.DecodeError as error:

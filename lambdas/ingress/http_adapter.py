@@ -34,9 +34,9 @@ class Adapter:
 
         Prints {"service", "port"} as one line on stdout once it serves. Raises OSError where the port is taken.
         """
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._handle)
-        runner = web.AppRunner(app, keepalive_timeout=_KEEPALIVE_S, access_log=None, shutdown_timeout=self._settings.request_timeout_s)
+        # Without an application: its routes, signals and contexts are for others than the one handler that looks at everything.
+        server = web.Server(self._handle, keepalive_timeout=_KEEPALIVE_S, access_log=None)
+        runner = web.ServerRunner(server, shutdown_timeout=self._settings.request_timeout_s)
         await runner.setup()
         await self._served.start()
         try:
@@ -53,13 +53,16 @@ class Adapter:
             await runner.cleanup()
             await self._served.stop()
 
-    async def _handle(self, request: web.Request) -> web.Response:
+    async def _handle(self, request: web.BaseRequest) -> web.Response:
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            # A client that asks first waits a second for this line before it sends its body all the same.
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = await _read(request, self._settings.max_body_bytes)
         answer = await self._served.handle(_event(request, body))
         return web.Response(status=answer["statusCode"], headers=answer["headers"], body=answer["body"].encode())
 
 
-async def _read(request: web.Request, limit: int) -> bytes:
+async def _read(request: web.BaseRequest, limit: int) -> bytes:
     """The body, or as much of it as shows that it is too long."""
     body = bytearray()
     async for chunk in request.content.iter_any():
@@ -69,7 +72,7 @@ async def _read(request: web.Request, limit: int) -> bytes:
     return bytes(body)
 
 
-def _event(request: web.Request, body: bytes) -> dict[str, Any]:
+def _event(request: web.BaseRequest, body: bytes) -> dict[str, Any]:
     try:
         text, is_base64 = body.decode(), False
     except UnicodeDecodeError:
