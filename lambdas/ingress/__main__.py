@@ -25,16 +25,18 @@ async def _serve(settings: EdgeSettings, arguments: argparse.Namespace) -> None:
         if settings.env is not Rung.LOCAL_PARITY:
             raise SystemExit(f"--ensure-tables: FP_ENV={settings.env}; only local_parity makes its own tables, Terraform makes the others")
         await ensure_tables(settings.dynamodb_url, settings.region, settings.idempotency_table, settings.quarantine_table)
+    mark = None
     if arguments.archive is not None:
         if settings.env is not Rung.LOCAL_PARITY:
             raise SystemExit(f"--archive: FP_ENV={settings.env}; only local_parity keeps its objects in a folder, the others have S3")
         folder = FolderStore(arguments.archive)
         await folder.start()
+        mark = arguments.archive / "archived_until"
         settings = replace(settings, s3_endpoint=folder.url, archive_bucket=settings.archive_bucket or ARCHIVE)
     tune_garbage_collection()
-    served: Served = InProcess(settings, arguments.reconcile_every)
+    served: Served = InProcess(settings, arguments.reconcile_every, mark)
     if arguments.sandboxes:
-        served = Sandboxed(settings, arguments.sandboxes, arguments.reconcile_every)
+        served = Sandboxed(settings, arguments.sandboxes, arguments.reconcile_every, mark)
     await Adapter(served, settings, arguments.host, arguments.port).serve()
 
 

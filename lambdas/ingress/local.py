@@ -4,6 +4,7 @@ adapter."""
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from ingress.answers import Response, retry, single
@@ -45,14 +46,14 @@ class Served(Protocol):
 class InProcess:
     """The edge in this process. Its reconciler and its archive run beside it."""
 
-    def __init__(self, settings: EdgeSettings, every_s: float) -> None:
+    def __init__(self, settings: EdgeSettings, every_s: float, mark: Path | None = None) -> None:
         self._edge = Edge(settings)
         self._objects: Objects | None = None
         self._stream: LocalStream | None = None
         if has_archive(settings):
             self._objects = Objects(settings.s3_url, settings.region, settings.archive_bucket)
             archive = StreamArchive(Archive(self._objects), self._edge.store, settings.idempotency_table)
-            self._stream = _stream_of(settings, self._edge.store, archive.take, archive.backfill)
+            self._stream = _stream_of(settings, self._edge.store, archive.take, archive.backfill, mark)
         letters = _Letters(self._edge.letters, self._edge.reconciler.drain)
         self._rounds = _Rounds(every_s, {"reconciler": [letters.round, self._edge.reconciler.sweep], "archive": _rounds_of(self._stream)})
 
@@ -78,7 +79,7 @@ class InProcess:
 class Sandboxed:
     """The functions under Lambda's own runtime client; requests go to whichever sandbox is free."""
 
-    def __init__(self, settings: EdgeSettings, sandboxes: int, every_s: float) -> None:
+    def __init__(self, settings: EdgeSettings, sandboxes: int, every_s: float, mark: Path | None = None) -> None:
         timeout_s = settings.request_timeout_s
         # A store that this process serves itself is in no environment yet.
         environment = {"FP_IG_S3_ENDPOINT": settings.s3_endpoint, "FP_IG_ARCHIVE_BUCKET": settings.archive_bucket}
@@ -94,7 +95,7 @@ class Sandboxed:
             self._store = DynamoDB(settings.dynamodb_url, settings.region, connections=2)
             self._archive = Function("ingress.archive_handler.handler", environment, 1, 10 * timeout_s)
             self._functions.append(self._archive)
-            stream = _stream_of(settings, self._store, self._take, self._backfill)
+            stream = _stream_of(settings, self._store, self._take, self._backfill, mark)
         letters = _Letters(self._letters, self._drain)
         self._rounds = _Rounds(every_s, {"reconciler": [letters.round, lambda: self._reconciler.invoke({})], "archive": _rounds_of(stream)})
 
@@ -140,8 +141,8 @@ def has_archive(settings: EdgeSettings) -> bool:
     return bool(settings.archive_bucket) and settings.table is Table.DYNAMODB
 
 
-def _stream_of(settings: EdgeSettings, store: DynamoDB, take: Take, backfill: Backfill) -> LocalStream:
-    return LocalStream(store, settings.idempotency_table, settings.quarantine_table, take, backfill)
+def _stream_of(settings: EdgeSettings, store: DynamoDB, take: Take, backfill: Backfill, mark: Path | None) -> LocalStream:
+    return LocalStream(store, settings.idempotency_table, settings.quarantine_table, take, backfill, mark=mark)
 
 
 def _rounds_of(stream: LocalStream | None) -> list[Work]:

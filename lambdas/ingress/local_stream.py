@@ -7,6 +7,7 @@ through now and then instead, and those that changed since go out in the words o
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ingress.archive import FLAG
@@ -33,10 +34,22 @@ class _Brought(NamedTuple):
 
 
 class LocalStream:
-    """Knows what it has brought. One at a time looks; a new one begins with everything that stands, which is archived once in any case."""
+    """Knows what it has brought. One at a time looks.
+
+    `mark` is a file that keeps how far it came. A new one goes on there, and brings once more what was admitted in the last minute before
+    it, or without a mark everything that stands: a receipt that comes again has the id that it had.
+    """
 
     def __init__(
-        self, store: DynamoDB, rows: str, refusals: str, take: Take, backfill: Backfill, now: Callable[[], float] = time.time
+        self,
+        store: DynamoDB,
+        rows: str,
+        refusals: str,
+        take: Take,
+        backfill: Backfill,
+        *,
+        mark: Path | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._rows = rows
@@ -44,7 +57,8 @@ class LocalStream:
         self._take = take
         self._backfill = backfill
         self._now = now
-        self._since = 0.0
+        self._mark = mark
+        self._since = _read(mark)
         self._brought: dict[str, float] = {}
         """Keys that were brought, and when, for as long as a round may see them again."""
 
@@ -56,6 +70,7 @@ class LocalStream:
         refusals = await self._bring("quarantine_id", self._refused(since), _REFUSALS)
         if not rows.left and not refusals.left:
             self._since = began
+            _write(self._mark, began)
         self._brought = {key: at for key, at in self._brought.items() if at >= self._since - _MARGIN_S}
         return rows.brought + refusals.brought
 
@@ -97,6 +112,20 @@ class LocalStream:
             "FilterExpression": "received_at_utc >= :since",
             "ExpressionAttributeValues": {":since": text(format_instant(datetime.fromtimestamp(since, UTC)))},
         }
+
+
+def _read(mark: Path | None) -> float:
+    try:
+        return 0.0 if mark is None else float(mark.read_text())
+    except (FileNotFoundError, ValueError):
+        return 0.0
+
+
+def _write(mark: Path | None, since: float) -> None:
+    if mark is not None:
+        fresh = mark.with_suffix(".new")
+        fresh.write_text(str(since))
+        fresh.replace(mark)
 
 
 def _records(items: Iterable[Item]) -> Iterable[dict[str, Any]]:

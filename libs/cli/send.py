@@ -21,10 +21,16 @@ def send(
     spool: Annotated[Path, typer.Option(help="keeps what has no answer yet; the next send with it goes on")] = Path("runs/spool"),
     within: Annotated[float, typer.Option(min=0, help="seconds to wait for the last answer; 0 waits for ever")] = 0.0,
 ) -> None:
-    """Send envelopes until each has its final answer; what was refused is in the spool's refused.jsonl."""
+    """Send envelopes until each has its final answer. Exit status: 0 all admitted, 1 some refused or still waiting, 2 not sent.
+
+    The newest refusals are told on stderr, with field, value and what to do; all of them stand in the spool's refused.jsonl.
+    """
     if not key:
         raise typer.BadParameter("give an API key or a service token", param_hint="--key or FP_EDGE_KEY")
-    stream = sys.stdin.buffer if source == "-" else Path(source).open("rb")  # noqa: SIM115  _portions closes it
+    try:
+        stream = sys.stdin.buffer if source == "-" else Path(source).open("rb")  # noqa: SIM115  _portions closes it
+    except OSError as error:
+        raise typer.BadParameter(f"{source}: {error.strerror}: name a file of envelopes, or - for stdin", param_hint="SOURCE") from None
     try:
         sent = asyncio.run(_send(stream, url, key, spool, within or None))
     except SpoolError as error:
@@ -43,6 +49,10 @@ async def _send(stream: BinaryIO, url: str, key: str, spool: Path, within_s: flo
         except TimeoutError as error:
             typer.echo(f"{error}; they stay in {spool}", err=True)
         counts = client.counts
+        for line in client.refused:
+            typer.echo(f"refused {line}", err=True)
+        if counts.refused > len(client.refused):
+            typer.echo(f"and {counts.refused - len(client.refused)} before them: {spool / 'refused.jsonl'}", err=True)
         typer.echo(f"admitted {counts.admitted}, duplicates {counts.duplicates}, refused {counts.refused}, waiting {client.unanswered}")
         return not counts.refused and not client.unanswered
 

@@ -1,5 +1,7 @@
 """What the edge says of one item, whether it came alone, in an array, or not at all."""
 
+import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 ADMITTED = frozenset({"ADMIT", "DUPLICATE"})
@@ -26,6 +28,17 @@ class Answer(NamedTuple):
     def is_admitted(self) -> bool:
         """Whether the event stands on the bus."""
         return self.decision in ADMITTED
+
+
+def told(body: Mapping[str, Any]) -> str:
+    """One refusal in a line: which event, why, which field, its value, and what to do about it."""
+    detail = body.get("detail")
+    # An item of an array has its detail apart, a problem (RFC 9457) has it among its members.
+    said = detail if isinstance(detail, Mapping) else {"field": body.get("field"), "value": body.get("value"), "advice": detail}
+    field, value, advice = said.get("field"), said.get("value"), said.get("advice")
+    place = f"{field} = {json.dumps(value, ensure_ascii=False)}" if field else "the body"
+    reasons = ", ".join(body.get("reason_codes") or ["no reason was given"])
+    return f"{body.get('event_id') or 'an event without a readable id'}: {reasons}: {place}: {advice or 'look into the answer'}"
 
 
 def answer_of(status: int, body: dict[str, Any], retry_after: str | None = None) -> Answer:

@@ -15,13 +15,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from client.answers import Answer
+from client.answers import Answer, told
 from client.spool import Place, Spool
 from client.transport import Transport, credential
 
 # An array of so many costs the edge a fraction of single requests; bodies stay below its 1 MiB.
 ARRAY = 500
 ARRAY_BYTES = 900_000
+# All of them are in refused.jsonl; these are for the eye.
+REFUSALS = 20
 # An edge that gives no time to come back is asked after 0.1 s, then twice as long each time up to 5 s, and never all clients at once.
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
@@ -60,6 +62,8 @@ class Client:
         # Behind it nothing was taken yet. Events stand on disk alone, so an edge that is away for hours costs no memory.
         self._taken = Place(0, 0)
         self._on_the_way: deque[_Parcel] = deque()
+        self.refused: deque[str] = deque(maxlen=REFUSALS)
+        """The newest refusals, each in a line that says which field of which event, its value, and what to do."""
         self.unanswered = 0
         """Events without a final answer."""
         self._work = asyncio.Event()
@@ -87,9 +91,14 @@ class Client:
             self._spool.close()
 
     async def send(self, *events: bytes) -> None:
-        """Keeps the events; they are durable when it returns, and go to the edge by themselves. Raises OSError where the disk is full."""
+        """Keeps the events; they are durable when it returns, and go to the edge by themselves.
+
+        Raises OSError where the disk is full, ValueError where an event is blank: the edge would have nothing to answer to.
+        """
         if self._spool is None:
             raise RuntimeError("open the client first: async with Client(..) as client")
+        if not all(event.strip() for event in events):
+            raise ValueError("an event is blank: give each as the bytes of its envelope")
         # Not in a thread: two sends would race for the same place, and a write of this size costs less than the hand-over.
         self._spool.append(events)
         self.unanswered += len(events)
@@ -168,6 +177,7 @@ class Client:
             self.counts.duplicates += answer.decision == "DUPLICATE"
             return
         self.counts.refused += 1
+        self.refused.append(told(answer.body))
         with (self._folder / "refused.jsonl").open("a") as refused:
             refused.write(json.dumps({"event": event.decode(errors="backslashreplace"), "answer": answer.body}) + "\n")
 

@@ -39,9 +39,12 @@ class Transport:
             await self._session.close()
 
     async def push(self, items: Sequence[bytes], headers: Mapping[str, str]) -> list[Answer]:
-        """An answer for each item, which go as one array. Never raises for what the network does."""
-        body = b"[" + b",".join(items) + b"]"
-        status, decoded, retry_after = await self._post(body, headers)
+        """An answer for each item, which go as lines of one request. Never raises for what the network does.
+
+        Lines, since an item that is no JSON would refuse all its neighbours in an array. Line breaks are spaces in JSON.
+        """
+        body = b"\n".join(item.replace(b"\n", b" ") for item in items)
+        status, decoded, retry_after = await self._post(body, {"Content-Type": "application/x-ndjson", **headers})
         if status != 200:
             return [answer_of(status, decoded, retry_after)] * len(items)
         answers = decoded.get("items") or []

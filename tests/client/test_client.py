@@ -45,7 +45,8 @@ class StandIn:
         self.url = ""
 
     async def handle(self, request: web.Request) -> web.Response:
-        body = await request.json()
+        assert request.content_type == "application/x-ndjson"
+        body = [json.loads(line) for line in (await request.text()).split("\n")]
         self.bodies.append(len(body))
         if (said := self.whole()) is not None:
             return said
@@ -192,6 +193,18 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+async def test_an_event_with_line_breaks_is_one_line_and_a_blank_one_is_refused_at_once(tmp_path: Path) -> None:
+    spread = json.dumps(json.loads(traffic(1)), indent=2).encode()
+    async with running(StandIn()) as edge, Client(edge.url, "key", tmp_path) as client:
+        await client.send(spread, traffic(2))
+        await client.flush(10)
+        assert client.counts.admitted == 2
+        for blank in (b"", b" \n"):
+            with pytest.raises(ValueError, match="blank"):
+                await client.send(traffic(3), blank)
+        assert client.unanswered == 0
 
 
 async def test_kill_9_of_the_producer_loses_nothing_that_it_had_sent(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ async def test_rows_become_receipts_by_the_functions_and_in_one_process(site: Si
     assert (folder / "archive" / "receipts" / RUN).is_dir()
 
 
-async def test_what_could_not_be_archived_is_brought_again_and_everything_else_once(site: Site, edge: Edge) -> None:
+async def test_what_could_not_be_archived_is_brought_again_and_everything_else_once(site: Site, edge: Edge, tmp_path: Path) -> None:
     taken: list[str] = []
     fails: set[str] = set()
 
@@ -90,8 +90,11 @@ async def test_what_could_not_be_archived_is_brought_again_and_everything_else_o
 
     async def nothing() -> None: ...
 
+    mark = tmp_path / "mark"
     later = 0.0
-    stream = LocalStream(site.store, f"{site.name}-idempotency", f"{site.name}-quarantine", take, nothing, lambda: time.time() + later)
+    stream = LocalStream(
+        site.store, f"{site.name}-idempotency", f"{site.name}-quarantine", take, nothing, mark=mark, now=lambda: time.time() + later
+    )
     await stream.round()
     taken.clear()
     answer = await push(edge, b"no json")
@@ -108,6 +111,11 @@ async def test_what_could_not_be_archived_is_brought_again_and_everything_else_o
     assert Counter(taken) == Counter(dict.fromkeys(taken, 1))
     assert name in taken
     assert await stream.round() == 0
+    # Another process goes on where this one came to, two hours behind all that stands.
+    later = 7200.0 + 3600.0
+    await stream.round()
+    again = LocalStream(site.store, f"{site.name}-idempotency", f"{site.name}-quarantine", take, nothing, mark=mark)
+    assert await again.round() == 0
 
 
 async def test_a_folder_takes_each_object_once_and_nothing_beside_it(tmp_path: Path) -> None:

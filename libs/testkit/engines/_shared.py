@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from testkit.engines._cache import folder
@@ -35,8 +35,8 @@ def up() -> EngineSet:
 
 
 @contextlib.contextmanager
-def borrowed() -> Iterator[EngineSet]:
-    """For a session of tests: the shared set if it is up, which stays up, else a new one for the length of the block.
+def borrowed(kinds: Collection[Kind] = ALL) -> Iterator[EngineSet]:
+    """For a session of tests: the shared set if it is up, which stays up, else a new one of these kinds for the length of the block.
 
     The shared set keeps what earlier sessions left in it: names of topics, schemas and tables must be new in every session.
     """
@@ -44,7 +44,7 @@ def borrowed() -> Iterator[EngineSet]:
     if shared is not None:
         yield shared
         return
-    with start() as own:
+    with start(kinds) as own:
         yield own
 
 
