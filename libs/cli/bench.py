@@ -80,20 +80,20 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 @app.command()
 def growth(
-    rows: Annotated[str, typer.Option(help="sizes of the inbox; 50000000 takes ten gigabytes and a quarter of an hour")] = (
+    rows: Annotated[str, typer.Option(help="sizes of the inbox; 50000000 takes twelve gigabytes and some minutes more")] = (
         "0,1000000,10000000"
     ),
     partitions: Annotated[str, typer.Option(help="how many of the six hold the events")] = "1,2,3,6",
     workers: Annotated[str, typer.Option(help="processes")] = "1,2,4",
-    size: Annotated[int, typer.Option(min=1000, help="events of the world of one drain")] = 40_000,
-    rounds: Annotated[int, typer.Option(min=1, help="drains of each point; their median counts")] = 3,
+    events: Annotated[int, typer.Option(min=1000, help="traffic and anchors of one drain")] = 15_000,
+    rounds: Annotated[int, typer.Option(min=1, help="in which every point takes its turn; medians count")] = 3,
     out: Annotated[Path, typer.Option(help="where growth.json goes")] = Path("runs/bench_growth"),
 ) -> None:
     """What an event costs a law service as its inbox, its partitions and its workers grow."""
     from testkit.bench.growth import GrowthOptions, measure  # noqa: PLC0415
 
     out.mkdir(parents=True, exist_ok=True)
-    options = GrowthOptions(_numbers(rows), _numbers(partitions), _numbers(workers), size, rounds, out)
+    options = GrowthOptions(_numbers(rows), _numbers(partitions), _numbers(workers), events, rounds, out)
     asyncio.run(measure(options, typer.echo))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from audit.offline import declared
 from spine.deadline import Deadline
 from spine.lanes import group_topics
 from testkit.bench.cpu_table import ServiceCost, read_profiles, service_cost
+from testkit.bench.filling import Made, put
 from testkit.bench.usage import Usage, spent_between
 from testkit.engines import EngineSet
 from testkit.harness import Process, Site, worker_process
@@ -27,6 +28,10 @@ RUNNER = "testkit.bench.profiled"
 # No drain of what fits on one machine takes longer; one that does is stuck.
 _DRAIN_SECONDS = 3600.0
 _STOP_SECONDS = 30.0
+_READY_SECONDS = 60.0
+
+_OWNED = "SELECT count(*) FROM lane_lease WHERE until > now() AND owner IS NOT NULL"
+_MOST = "SELECT max(owned) FROM (SELECT count(*) AS owned FROM lane_lease WHERE until > now() GROUP BY owner) AS counted"
 
 _STANDING = """
 SELECT coalesce((SELECT sum(next_offset - start_offset) FROM lane_position), 0)::bigint AS consumed,
@@ -119,6 +124,61 @@ async def drain(
     return Drained(service, events, seconds, row["transactions"] - first["transactions"], spent, cost)
 
 
+async def drain_put(
+    engines: EngineSet,
+    site: Site,
+    service: str,
+    out: Path,
+    made: Sequence[Made],
+    *,
+    workers: int = 1,
+    environment: Mapping[str, str] | None = None,
+) -> Drained:
+    """Start workers, wait until they share the lanes, put these records, and count until they are applied and published.
+
+    No process starts and no lane moves while it counts: several workers are as comparable with one as one is with itself.
+    """
+    processes = [_worker(site, service, out, number, profile=False, environment=environment) for number in range(workers)]
+    for process in processes:
+        process.start()
+    try:
+        async with site.store(service) as store:
+            await until_shared(store, processes)
+            usage = Usage(engines, site.database, {service: [process.pid for process in processes]})
+            first, before, began = await _standing(store), usage.look(), time.perf_counter()
+            await put(site, made)
+            deadline = Deadline(_DRAIN_SECONDS)
+            while True:
+                row = await _standing(store)
+                if row["consumed"] - first["consumed"] >= len(made) and not row["pending"] and not row["unpublished"]:
+                    break
+                deadline.check(f"{service} to drain {len(made):,} events, {row['consumed'] - first['consumed']:,} are")
+                _alive(processes)
+                await asyncio.sleep(0.05)
+            seconds = time.perf_counter() - began
+            spent = spent_between(before, usage.look())
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            await process.ended(Deadline(_STOP_SECONDS))
+    return Drained(service, len(made), seconds, row["transactions"] - first["transactions"], spent, None)
+
+
+async def until_shared(store: asyncpg.Connection, processes: Sequence[Process]) -> None:
+    """Every lane has an owner, and the owners have stopped moving lanes about."""
+    deadline = Deadline(_READY_SECONDS)
+    lanes = await store.fetchval("SELECT count(*) FROM lane")
+    share = -(-lanes // len(processes))
+    while True:
+        owned, most = await store.fetchval(_OWNED), await store.fetchval(_MOST)
+        if owned == lanes and most <= share:
+            return
+        _alive(processes)
+        deadline.check(f"{lanes} lanes to be owned by {len(processes)}, {owned} are")
+        await asyncio.sleep(0.1)
+
+
 async def _until_moved(store: asyncpg.Connection, processes: list[Process]) -> asyncpg.Record:
     """Where the service stands at the moment when the workers have begun to consume."""
     consumed: int = (await _standing(store))["consumed"]
@@ -139,7 +199,7 @@ async def _standing(store: asyncpg.Connection) -> asyncpg.Record:
     return row
 
 
-def _alive(processes: list[Process]) -> None:
+def _alive(processes: Sequence[Process]) -> None:
     for process in processes:
         if not process.alive:
             raise RuntimeError(f"{process.name} ended: see {process.log}")
@@ -156,6 +216,6 @@ async def standing(site: Site, service: str) -> int:
         await consumer.stop()
 
 
-def _worker(site: Site, service: str, out: Path, number: int, *, profile: bool) -> Process:
-    environment = {"FP_PROFILE_OUT": str(out.resolve() / f"profile-{service}-{number}.json")}
-    return worker_process(site, service, service, out, environment=environment, runner=RUNNER if profile else None)
+def _worker(site: Site, service: str, out: Path, number: int, *, profile: bool, environment: Mapping[str, str] | None = None) -> Process:
+    given = {"FP_PROFILE_OUT": str(out.resolve() / f"profile-{service}-{number}.json"), **(environment or {})}
+    return worker_process(site, service, service, out, environment=given, runner=RUNNER if profile else None)

@@ -74,6 +74,20 @@ async def fill(
     return total
 
 
+async def put(site: Site, made: Sequence[Made]) -> None:
+    """Put records there that are made already, as fast as it goes."""
+    producer = await _producer(site)
+    sent: list[Any] = []
+    try:
+        for record in made:
+            sent.append(await _send(producer, record))
+            if len(sent) == _IN_FLIGHT:
+                await _acknowledged(sent)
+        await _acknowledged(sent)
+    finally:
+        await producer.stop()
+
+
 async def pour(site: Site, made: Sequence[Made], per_second: float) -> float:
     """Send records at a rate that waits for nobody; returns how late (seconds) the latest was."""
     producer = await _producer(site)

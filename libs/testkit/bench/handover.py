@@ -16,7 +16,7 @@ from laws.topics import FLOW_ANCHOR, TRAFFIC
 from spine.deadline import Deadline
 from spine.settings import Timeouts
 from testkit.bench.delays import delays
-from testkit.bench.draining import RUN, install, standing
+from testkit.bench.draining import RUN, install, standing, until_shared
 from testkit.bench.filling import Made, pour, records
 from testkit.bench.group_worker import SESSION_TIMEOUT_MS
 from testkit.engines import EngineSet, borrowed
@@ -32,10 +32,8 @@ _END_SECONDS = 30.0
 # Delays further from the moment than this have another cause.
 _BEFORE_S, _AFTER_S = 1.0, 12.0
 
-_OWNED = "SELECT count(*) FROM lane_lease WHERE until > now()"
 _PLACED = "SELECT count(DISTINCT lane) FROM lane_position"
 _LEFT = "SELECT count(*) FROM lane l WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.lane = l.lane AND o.lane_seq > l.published_seq)"
-_MOST = "SELECT max(owned) FROM (SELECT count(*) AS owned FROM lane_lease WHERE until > now() GROUP BY owner) AS counted"
 _CONSUMED = "SELECT coalesce(sum(next_offset - start_offset), 0)::bigint FROM lane_position"
 
 Say = Callable[[str], None]
@@ -173,19 +171,16 @@ class _Scenario:
 
     async def _settled(self, site: Site) -> None:
         """Every lane has an owner, and the owners have stopped moving lanes about."""
-        deadline = Deadline(_READY_SECONDS)
         async with site.store(_SERVICE) as store:
+            if self._owner == "lease":
+                await until_shared(store, self._processes)
+                return
+            deadline = Deadline(_READY_SECONDS)
             lanes = await store.fetchval("SELECT count(*) FROM lane")
-            share = -(-lanes // len(self._processes))
-            while True:
-                owned = await store.fetchval(_PLACED if self._owner == "group" else _OWNED)
-                most = 0 if self._owner == "group" else await store.fetchval(_MOST)
-                if owned == lanes and (most or 0) <= share:
-                    break
-                deadline.check(f"{lanes} lanes to be owned, {owned} are")
+            while (placed := await store.fetchval(_PLACED)) != lanes:
+                deadline.check(f"{lanes} lanes to be owned, {placed} are")
                 await asyncio.sleep(0.1)
-        if self._owner == "group":
-            await self._group_is_whole(site, deadline)
+        await self._group_is_whole(site, deadline)
 
     async def _group_is_whole(self, site: Site, deadline: Deadline) -> None:
         """Every member has partitions: a group that still gathers would stop the world in the middle of the measurement."""

@@ -82,7 +82,7 @@ async def measure(options: RetentionOptions, say: Say) -> Retained:
         run_no = await open_run(site.operator_dsn, _SERVICE, _OLD.platform_run_id)
         partition = f"inbox_r{run_no}"
         async with site.store(_SERVICE) as store:
-            await fill_inbox(store, run_no, 0, options.rows, say)
+            await fill_inbox(store, run_no, options.rows, say)
             size = await store.fetchval(_SIZE, partition)
         await close_run(site.operator_dsn, _SERVICE, _OLD.platform_run_id)
         count = int(options.rate * options.seconds)
