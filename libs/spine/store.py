@@ -3,6 +3,7 @@
 import asyncpg
 
 from laws.headers import Provenance
+from spine.array_arguments import only_sequences_nest
 from spine.db import Db
 from spine.settings import Settings
 
@@ -14,6 +15,7 @@ class UnsafeStoreError(Exception):
 async def open_pool(settings: Settings, service: str) -> asyncpg.Pool:
     """A pool whose connections have the ordered timeouts. Raises UnsafeStoreError naming every reason."""
     timeouts = settings.timeouts
+    only_sequences_nest()
     pool = await asyncpg.create_pool(
         settings.database_url.get_secret_value(),
         min_size=1,

@@ -1,5 +1,9 @@
 """What a service's connections are told (docs/decisions/2026-11-24-hot-path.md)."""
 
+import sys
+from abc import ABCMeta
+from types import CodeType, FrameType
+
 from ledger.service import ACCOUNTS
 from rig import Rig
 from spine import sql
@@ -17,3 +21,30 @@ async def test_rows_are_looked_up_by_key_though_the_table_is_small_when_it_is_pl
         await pool.close()
     plan = "\n".join(line[0] for line in lines)
     assert "Index Scan" in plan and "Seq Scan" not in plan and "Hash" not in plan, plan
+
+
+async def test_no_element_of_an_array_is_asked_what_it_is(rig: Rig) -> None:
+    asked: list[CodeType] = []
+
+    def called(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is ABCMeta.__instancecheck__.__code__:
+            asked.append(frame.f_code)
+
+    pool = await open_pool(rig.site.settings("ledger"), "ledger")
+    try:
+        sys.setprofile(called)
+        found = await pool.fetch(
+            "SELECT * FROM unnest($1::text[], $2::bytea[], $3::bigint[]) AS g(a, b, c)",
+            ["a", None] * 200,
+            (b"b", None) * 200,
+            [1, None] * 200,
+        )
+        sys.setprofile(None)
+        nested = await pool.fetchval("SELECT $1::bigint[]", [[1, 2], [3, 4]])
+    finally:
+        sys.setprofile(None)
+        await pool.close()
+    assert [tuple(row) for row in found] == [("a", b"b", 1), (None, None, None)] * 200
+    assert nested == [[1, 2], [3, 4]]
+    # An element would be asked twice; the client asks a few times of other things, once a statement.
+    assert len(asked) < 50
