@@ -142,7 +142,7 @@ class InputAudit:
         return [
             Taken(
                 f"{read.topic}/{read.partition}/{read.offset}",
-                fact_of(read.value, self._classes),
+                fact_of(read.value, read.headers, self._classes),
                 (ids[read.topic], read.partition, read.offset),
             )
             for read in reads
@@ -168,7 +168,7 @@ class InputAudit:
         if inlet in ("records", "command"):
             try:
                 source = SOURCE_DECODER.decode(body)
-                fact = fact_of(source.value, self._classes)
+                fact = fact_of(source.value, source.headers, self._classes)
                 place = (source.topic_id, source.partition, source.offset) if source.offset >= 0 else None
             except msgspec.MsgspecError as error:
                 self._book.find("I1", "INPUT_UNREADABLE", f"input {row['ref']}", str(error), cert.lane, cert.lane_seq)

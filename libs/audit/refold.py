@@ -14,6 +14,7 @@ from audit.topic import Read
 from laws.headers import Provenance
 from laws.identity import Identity, pack_event_id
 from laws.reasons import Reason
+from spine.claims import claimed_of, with_payloads
 from spine.db import Db
 from spine.emission import Emitter
 from spine.inputs import SOURCE_DECODER, Decoder, Input, Poison, Source
@@ -85,7 +86,7 @@ class Refold:
 
     async def apply(self, cert: Cert, records: list[Read]) -> None:
         """Apply what the certificate covers. Raises what the law raises."""
-        inputs = [self._record(cert, read) for read in records] if cert.spans else await self._kept(cert)
+        inputs = await self._of_log(cert, records) if cert.spans else await self._kept(cert)
         law = self._laws[cert.provenance_id]
         unknown = await self._stand_as_then(cert)
         runs = {name: number for name, number in self._runs.items() if name not in unknown}
@@ -109,6 +110,12 @@ class Refold:
             await law.apply(self._store, self._spec, None, inputs, ends=ends, at=cert.applied_at)
 
     # --- what came in ---
+
+    async def _of_log(self, cert: Cert, records: list[Read]) -> list[Input]:
+        inputs = [self._record(cert, read) for read in records]
+        if claimed := claimed_of(inputs):
+            await with_payloads(inputs, claimed, self._decoder)
+        return inputs
 
     def _record(self, cert: Cert, read: Read) -> Input:
         topic_id = next(span.topic_id for span in cert.spans if span.topic == read.topic)

@@ -1,13 +1,14 @@
 """Reads partitions of a topic with a consumer of its own, from outside every service."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from laws.envelope import decode_envelope
+from laws.claims import CLAIM, read_claim
+from laws.envelope import Envelope, decode_envelope
 from laws.event_classes import EventClass
 from laws.identity import Identity
 from laws.payload_hash import payload_hash
@@ -106,8 +107,8 @@ class Log:
         return self._consumer
 
 
-def fact_of(value: bytes, classes: dict[str, EventClass]) -> Fact:
-    """The identity and the payload hash that a record's bytes say."""
+def fact_of(value: bytes, headers: Sequence[tuple[str, bytes]], classes: dict[str, EventClass]) -> Fact:
+    """The identity and the payload hash that a record's bytes say; a claim says that of the payload in whose place it stands."""
     try:
         envelope = decode_envelope(value)
     except msgspec.MsgspecError:
@@ -115,5 +116,14 @@ def fact_of(value: bytes, classes: dict[str, EventClass]) -> Fact:
     event_class = classes.get(envelope.event_type)
     if event_class is None or envelope.platform_run_id is None or not bytes(envelope.payload):
         return Fact(None, "", b"")
-    digest = payload_hash(envelope.event_type, bytes(envelope.payload), envelope.schema_version)
+    digest = _claimed(envelope, headers) or payload_hash(envelope.event_type, bytes(envelope.payload), envelope.schema_version)
     return Fact(Identity(envelope.platform_run_id, event_class, envelope.event_id), envelope.event_id, digest)
+
+
+def _claimed(envelope: Envelope, headers: Sequence[tuple[str, bytes]]) -> bytes | None:
+    if not any(name == CLAIM for name, _ in headers):
+        return None
+    try:
+        return bytes.fromhex(read_claim(envelope).payload_hash)
+    except msgspec.MsgspecError:
+        return None

@@ -33,12 +33,17 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ClaimError(Exception):
-    """The object is not there, or is not what the claim says. `claim_ref` is its place, `reason` a word for what is wrong."""
+    """The object is not there, or is not what the claim says. `claim_ref` is its place, `reason` a word for what is wrong.
 
-    def __init__(self, claim_ref: str, reason: str) -> None:
+    Where an object was found, `claimed` and `found` are the two payload hashes: what the claim says, and what the object has.
+    """
+
+    def __init__(self, claim_ref: str, reason: str, claimed: bytes = b"", found: bytes = b"") -> None:
         super().__init__(f"{claim_ref}: {reason}")
         self.claim_ref = claim_ref
         self.reason = reason
+        self.claimed = claimed
+        self.found = found
 
 
 def claim_of(claim_ref: str, payload: bytes, digest: bytes) -> Claim:
@@ -64,8 +69,9 @@ async def payload_of(envelope: Envelope, headers: Mapping[str, bytes], fetch: Fe
     payload = await fetch(claim.claim_ref)
     if payload is None:
         raise ClaimError(claim.claim_ref, "missing")
+    found, claimed = payload_hash(envelope.event_type, payload, envelope.schema_version), bytes.fromhex(claim.payload_hash)
     if len(payload) != claim.size or sha256(payload).hexdigest() != claim.sha256:
-        raise ClaimError(claim.claim_ref, "other bytes")
-    if payload_hash(envelope.event_type, payload, envelope.schema_version).hex() != claim.payload_hash:
-        raise ClaimError(claim.claim_ref, "other payload hash")
+        raise ClaimError(claim.claim_ref, "other bytes", claimed, found)
+    if found != claimed:
+        raise ClaimError(claim.claim_ref, "other payload hash", claimed, found)
     return payload

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import structlog
 
+from spine.claims import claimed_of, with_payloads
 from spine.faults import TRANSIENT
 from spine.inputs import Decoder, Input
 from spine.intake import Intake
@@ -63,6 +64,8 @@ class Feed:
                 continue
             reached(Step.FETCHED)
             inputs = [self._decoder.record(source) for source in fetched.sources]
+            if claimed := claimed_of(inputs):
+                await with_payloads(inputs, claimed, self._decoder)
             reached(Step.DECODED)
             self.hold(Batch(inputs, fetched.ends, fetched.more))
 

@@ -15,7 +15,7 @@ from laws.headers import Correlation, read_correlation
 from laws.identity import Identity
 from laws.payload_hash import payload_hash
 from laws.reasons import Reason
-from spine.service import Cause, Effects, Event, LaneGroup, On, Read, Reads, ReadWaits, State, no_more_reads
+from spine.service import Anomaly, Cause, Effects, Event, LaneGroup, On, Read, Reads, ReadWaits, State, no_more_reads
 
 
 class Inlet(StrEnum):
@@ -68,6 +68,8 @@ class Poison(NamedTuple):
 
     reason: Reason
     detail: str
+    anomaly: Anomaly | None = None
+    """What is recorded and published of it beside the parked row."""
 
 
 class Input(msgspec.Struct, gc=False):
@@ -105,6 +107,7 @@ class Decoder:
     """Decodes the records of one lane group."""
 
     def __init__(self, group: LaneGroup) -> None:
+        self.claims = group.claims
         self._doors: dict[str, On] = {door.event_type.name: door for door in group.doors}
         self._bodies = {name: msgspec.json.Decoder(event_type.contract).decode for name, event_type in EVENT_TYPES.items()} | {
             door.event_type.name: msgspec.json.Decoder(door.event_type.contract).decode for door in group.doors
@@ -160,6 +163,10 @@ class Decoder:
             name=event.event_type,
             body=SOURCE_ENCODER.encode(source),
         )
+
+    def event_type(self, name: str) -> EventType | None:
+        """A type that this decoder knows by its name."""
+        return self._types.get(name)
 
     def any_event(self, source: Source) -> Event[Any]:
         """The event of a source that was lawful when it was kept. Raises ValueError when it is not any more."""
@@ -248,11 +255,21 @@ def reads_of(declared: Reads) -> tuple[set[Read], set[ReadWaits]]:
 def ranges_of(inputs: Sequence[Input]) -> dict[tuple[str, int], tuple[int, int, str, str]]:
     """{(topic, partition): (start, end, topic id, cluster id)} of the records among the inputs; offsets must be contiguous by then."""
     ranges: dict[tuple[str, int], tuple[int, int, str, str]] = {}
-    for item in inputs:
-        source = item.source
-        if item.inlet is not Inlet.RECORDS or source is None:
-            continue
-        place = (source.topic, source.partition)
-        start = ranges[place][0] if place in ranges else source.offset
-        ranges[place] = (start, source.offset + 1, source.topic_id, source.cluster_id)
+    sources = [item.source for item in inputs if item.inlet is Inlet.RECORDS and item.source is not None]
+    # A topic's records come together, so that only where one topic ends and the next begins there is something to note.
+    first = last = None
+    for source in sources:
+        if first is None or last is None or source.partition != first.partition or source.topic != first.topic:
+            _note_range(ranges, first, last)
+            first = source
+        last = source
+    _note_range(ranges, first, last)
     return ranges
+
+
+def _note_range(ranges: dict[tuple[str, int], tuple[int, int, str, str]], first: Source | None, last: Source | None) -> None:
+    if first is None or last is None:
+        return
+    place = (first.topic, first.partition)
+    start = ranges[place][0] if place in ranges else first.offset
+    ranges[place] = (start, last.offset + 1, last.topic_id, last.cluster_id)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import msgspec
 
 from laws.catalogue import EventType
+from laws.claims import Fetch
 from laws.contracts.audit import SubjectKey
 from laws.coordinates import Coordinate
 from laws.headers import Correlation, Provenance
@@ -348,6 +349,8 @@ class LaneGroup:
     longest_rest: float = 0.1
     """Seconds by which a record may be later because its lane rests, so that more records share a transaction; where there is little to
     do it rests less, and where a batch waits not at all."""
+    claims: Fetch | None = None
+    """Reads the objects in which payloads stand that no record can carry. It raises OSError where it can't ask: the lane waits then."""
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ from spine.writes import Writes, shared_parts
 # SQLSTATE classes that are about the data of an effect: 22 data exception, 23 integrity constraint violation.
 _DATA_FAULTS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
+_ODD = frozenset("13579bdf")
+
 
 class Law:
     """Applies inputs to the lanes of one service."""
@@ -341,6 +343,8 @@ class _Apply:
                 self._run_handler(turn, judged, at)
             elif judged.verdict is Verdict.MISMATCH:
                 self._writes.mismatch(judged, self._law.service)
+            if judged.verdict is Verdict.POISON and item.poison is not None and item.poison.anomaly is not None and item.run_no is not None:
+                self._writes.anomaly_of_policy(item.poison.anomaly, item.run_no, item, self._law.service)
             if judged.verdict is Verdict.POISON and item.settles is not None:
                 # The pending row is over all the same: the parked row keeps the input now.
                 self._writes.settle(*item.settles)
@@ -501,7 +505,8 @@ class _Apply:
             emitted=tuple(
                 (row.event_type, row.traceparent, row.cause_traceparent)
                 for row, _ in self._writes.outbox
-                if int(row.traceparent[53:55], 16) & 1
+                # The last hex digit of the flags: odd where the trace is sampled.
+                if row.traceparent[54] in _ODD
             ),
         )
 
