@@ -133,8 +133,17 @@ def _own_fields_are_lawful(envelope: Envelope) -> bool:
     )
 
 
-_TEXT: Final = frozenset({str})
-_SORTED: Final = msgspec.json.Encoder(order="sorted")
+_TEXT: Final = frozenset({str, type(None)})
+# An envelope's members in the order of their names, which is the canonical one: written as they stand, None left out.
+_Ordered = msgspec.defstruct(
+    "_Ordered",
+    [(name, msgspec.Raw, msgspec.Raw()) if name == "payload" else (name, str | None, None) for name in sorted(Envelope.__struct_fields__)],
+    kw_only=True,
+    omit_defaults=True,
+    gc=False,
+)
+_ORDERED_NAMES: Final = frozenset(_Ordered.__struct_fields__) - {"payload"}
+_write: Final = msgspec.json.Encoder().encode
 
 
 def encode_envelope(fields: dict[str, Any], payload: bytes) -> bytes:
@@ -142,12 +151,12 @@ def encode_envelope(fields: dict[str, Any], payload: bytes) -> bytes:
 
     The payload's bytes go in as they stand: the value that was hashed is the value on the bus.
     """
-    present = {name: value for name, value in fields.items() if value is not None}
-    if _TEXT.issuperset(map(type, present.values())):
-        encoded = _SORTED.encode({**present, "payload": msgspec.Raw(payload)})
-        # All of it ASCII: sorted is canonical then (laws.encode). Anything else goes the general way.
+    if _TEXT.issuperset(map(type, fields.values())) and _ORDERED_NAMES.issuperset(fields):
+        encoded = _write(_Ordered(payload=msgspec.Raw(payload), **fields))
+        # All of it ASCII: this is canonical then (laws.encode). Anything else goes the general way.
         if encoded.isascii():
             return encoded
+    present = {name: value for name, value in fields.items() if value is not None}
     head = canonical_json({name: value for name, value in present.items() if name < "payload"})
     tail = canonical_json({name: value for name, value in present.items() if name > "payload"})
     inner = b",".join(part for part in (head[1:-1], b'"payload":' + payload, tail[1:-1]) if part)
