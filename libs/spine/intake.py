@@ -13,9 +13,6 @@ from laws.topics import Topic
 from spine.bus import BusError, TopicIdentity
 from spine.inputs import Source
 
-# A broker on the same network answers within it, also where the machine is busy; where it does not, the next batch has what is left.
-_BEHIND_MS = 30
-
 # A header without a value comes as None.
 _value_of = itemgetter(1)
 
@@ -50,7 +47,6 @@ class Intake:
         self._next = {position.topic.name: position.next_offset for position in positions}
         self._reseeked: set[str] = set()
         self._held: tuple[TopicPartition, ...] = ()
-        self._astray: set[TopicPartition] = set()
         self._read_up_to_ms: dict[str, int] = {}
 
     def start(self) -> None:
@@ -72,20 +68,12 @@ class Intake:
         """
         self._read_on()
         try:
-            batches = answer = await self._consumer.getmany(timeout_ms=wait_ms, max_records=max_records)
-            left = max_records - sum(map(len, batches.values()))
-            if batches and left and batches.keys() <= self._astray:
-                # An answer to a question that was asked before the rest, and of these topics only: the one that follows is about all.
-                answer = await self._consumer.getmany(timeout_ms=_BEHIND_MS, max_records=left)
+            batches = await self._consumer.getmany(timeout_ms=wait_ms, max_records=max_records)
         except OffsetOutOfRangeError as error:
             raise BusError(Reason.GAP, f"the log no longer holds what comes next: {error}") from error
-        # Of a topic that had nothing the client asks again at once, before it can be told to hold.
-        self._astray = set(self._partitions.values()) - answer.keys() if batches else set()
         sources: list[Source] = []
         for name in self._order:
-            place = self._partitions[name]
-            records = batches.get(place, [])
-            sources.extend(self._contiguous(name, records if answer is batches else [*records, *answer.get(place, ())]))
+            sources.extend(self._contiguous(name, batches.get(self._partitions[name], [])))
         if not sources:
             return Fetched(sources, {}, more=False)
         more = any(self.lag().values())

@@ -4,7 +4,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer
@@ -338,6 +338,20 @@ class LaneWorker:
                 return found
 
     # --- what is told of the lane ---
+
+    def progress(self) -> dict[str, Any]:
+        """This lane's share of /progress."""
+        return {
+            "epoch": self.claim.epoch,
+            "lane_seq": self.lane_seq,
+            "applied": self.applied_total,
+            "published": self.publisher.published,
+            "positions": {topic: str(offset) for topic, offset in self.next_offsets.items()},
+            "lag_events": self.lag(),
+            "lag_seconds": self.lag_seconds(),
+            "last_event_ts_utc": self.last_event_ts,
+            "calls_in_flight": self.tasks.in_flight,
+        }
 
     async def _advise_once(self) -> None:
         try:

@@ -17,6 +17,7 @@ import uvloop
 from laws.canonical import canonical_json
 from laws.headers import Provenance
 from laws.reasons import Reason
+from spine.advising import advise
 from spine.bus import BusError, TopicWatch, client_options, find_brokers, make_producer
 from spine.commands import CommandDoor
 from spine.consumers import Consumers
@@ -48,7 +49,6 @@ _log = structlog.get_logger(__name__)
 _BEATS_PER_LEASE = 4
 # A lane is stopped this share of the lease before its end: what is in flight must be over when another may claim.
 _SAFETY = 0.2
-_ADVISORY_COMMIT_EVERY = 1.0
 # What became of the lanes is told until this long after the last of them is gone: a store that is away must not keep a process from ending.
 _LAST_WORDS = 1.0
 
@@ -94,20 +94,7 @@ class Worker:
         return {
             "service": self._rt.service.name,
             "worker": self._rt.worker_id,
-            "owned": {
-                str(lane): {
-                    "epoch": worker.claim.epoch,
-                    "lane_seq": worker.lane_seq,
-                    "applied": worker.applied_total,
-                    "published": worker.publisher.published,
-                    "positions": {topic: str(offset) for topic, offset in worker.next_offsets.items()},
-                    "lag_events": worker.lag(),
-                    "lag_seconds": worker.lag_seconds(),
-                    "last_event_ts_utc": worker.last_event_ts,
-                    "calls_in_flight": worker.tasks.in_flight,
-                }
-                for lane, worker in sorted(self._lanes.items())
-            },
+            "owned": {str(lane): worker.progress() for lane, worker in sorted(self._lanes.items())},
             "tallies": dict(self._rt.telemetry.tallies),
         }
 
@@ -132,7 +119,7 @@ class Worker:
         dsn = self._rt.settings.database_url.get_secret_value()
         listener = asyncio.create_task(listen(dsn, self._rt.ownership.channel, self.told, self._look_at_everything))
         recorder = asyncio.create_task(self._handovers.run())
-        advisor = asyncio.create_task(self._advise())
+        advisor = asyncio.create_task(advise(self._rt.watch, self._rt.service.name, self._lanes))
         keeper = asyncio.create_task(self._rt.consumers.run())
         joined = False
         try:
@@ -218,8 +205,10 @@ class Worker:
     async def _hand_over(self, count: int) -> None:
         """Give lanes above the fair share away, one at a time: no other lane stands still meanwhile."""
         for lane in sorted(self._lanes, reverse=True)[:count]:
-            self._lanes[lane].drain()
-            await asyncio.wait([self._tasks[lane]])
+            # One that is gone meanwhile, with the worker or with its lease, is given away.
+            if lane in self._tasks:
+                self._lanes[lane].drain()
+                await asyncio.wait([self._tasks[lane]])
 
     async def _own(self, worker: LaneWorker) -> None:
         lane, claim = worker.spec.lane, worker.claim
@@ -284,21 +273,6 @@ class Worker:
                 for lane, task in list(self._tasks.items()):
                     self._note_given_up(HandoverEvent.LEASE_IN_DOUBT, lane)
                     task.cancel()
-
-    async def _advise(self) -> None:
-        """Tells lag tools every second how far all lanes have read, in one commit."""
-        while True:
-            await asyncio.sleep(_ADVISORY_COMMIT_EVERY)
-            places: dict[str, dict[int, int]] = {}
-            for worker in self._lanes.values():
-                for topic, offsets in worker.places().items():
-                    places.setdefault(topic, {}).update(offsets)
-            try:
-                if places:
-                    await self._rt.watch.advise(self._rt.service.name, places)
-            except TRANSIENT as error:
-                # Only lag tools read it: the next second writes a newer one.
-                _log.info("worker.advisory_commit_failed", error=str(error))
 
     def _look_at_everything(self) -> None:
         for worker in list(self._lanes.values()):

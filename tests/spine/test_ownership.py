@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+from collections.abc import Sequence
 from itertools import pairwise
 
 import asyncpg
@@ -12,8 +13,9 @@ from ledger.service import POSTED
 from rig import Rig, entry
 from spine.deadline import Deadline
 from spine.lane_worker import LaneWorker
-from spine.ownership import Ownership, Standing
+from spine.ownership import Claim, Ownership, Standing
 from spine.publisher import Publisher
+from spine.worker import Worker
 from testkit.harness import Process
 
 ACCOUNTS = [f"account-{number}" for number in range(24)]
@@ -195,3 +197,62 @@ async def test_a_mark_that_waits_behind_somebody_costs_the_lane_nothing(rig: Rig
         assert await rig.value("SELECT max(epoch) FROM lane") == 1
     await exact(rig, 1)
     assert len(await rig.read(POSTED)) == 1
+
+
+def lanes_of(worker: Worker) -> str:
+    return f"SELECT array_agg(lane ORDER BY lane) FROM lane_lease WHERE until > now() AND owner = '{worker.progress()['worker']}'"
+
+
+async def test_what_is_told_during_a_beat_is_not_lost(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lane that is released when the beat has looked already is claimed by the next one, which must not wait for its time."""
+    rig.site.environment["FP_TIMEOUT_LEASE"] = "3600"
+    await rig.rows("UPDATE lane_lease SET owner = 'other', until = now() + interval '1 hour' RETURNING 1")
+    claim, freed = Ownership.claim, False
+
+    async def outrun(self: Ownership, count: int, but: Sequence[int] = ()) -> list[Claim]:
+        nonlocal freed
+        found = await claim(self, count, but)
+        if not freed:
+            assert not found
+            freed = True
+            await rig.rows("UPDATE lane_lease SET owner = NULL, until = now() WHERE lane = 1 RETURNING 1")
+            worker.told("lane")
+        return found
+
+    monkeypatch.setattr(Ownership, "claim", outrun)
+    async with rig.worker() as (worker, _):
+        await rig.until(lanes_of(worker), [1], seconds=15)
+
+
+async def test_a_worker_that_drains_counts_no_more_and_its_lanes_are_claimed_one_by_one(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted until its last lane is drained, it would keep the others from those that it has released already.
+
+    With leases of an hour nobody looks by himself: the others are told.
+    """
+    rig.site.environment["FP_TIMEOUT_LEASE"] = "3600"
+    finish, slow = LaneWorker._finish, asyncio.Event()
+    leaving: list[str] = []
+
+    async def lingering(self: LaneWorker) -> None:
+        await finish(self)
+        if self.spec.lane == 2 and self._rt.worker_id in leaving:
+            await slow.wait()
+
+    monkeypatch.setattr(LaneWorker, "_finish", lingering)
+    # A third worker that owns nothing: each one's fair share is one lane.
+    await rig.rows("INSERT INTO worker (worker_id, until, address) VALUES ('idle', now() + interval '1 hour', '') RETURNING 1")
+    async with rig.worker() as (first, _):
+        await rig.until(lanes_of(first), [0, 1])
+        await rig.rows("DELETE FROM worker WHERE worker_id = 'idle' RETURNING 1")
+        first.told("lane")
+        await rig.until(lanes_of(first), [0, 1, 2])
+        leaving.append(first.progress()["worker"])
+        await rig.rows("INSERT INTO worker (worker_id, until, address) VALUES ('idle', now() + interval '1 hour', '') RETURNING 1")
+        async with rig.worker() as (second, _):
+            await rig.until("SELECT count(*)::int FROM worker", 3)
+            first.stop()
+            await rig.until(lanes_of(second), [0, 1], seconds=15)
+            slow.set()
+            await rig.rows("DELETE FROM worker WHERE worker_id = 'idle' RETURNING 1")
+            second.told("lane")
+            await rig.until(lanes_of(second), [0, 1, 2], seconds=15)
