@@ -32,8 +32,8 @@ def build(settings: Settings) -> Service:
                     On(DECISION_RESPONSE, None),
                     On(ACTION_OUTCOME, None),
                 ),
-                # Calls and answers of a fifth of a second go together; the provider takes longer than that.
-                longest_rest=0.2,
+                # On a full machine the calls and answers of half a second go together: an action asks for a decision that stands already.
+                longest_rest=0.5,
                 tasks=(
                     Task(
                         PROVIDER_EXECUTE,

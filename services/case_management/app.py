@@ -29,6 +29,8 @@ def build(settings: Settings) -> Service:
             LaneGroup(
                 "case",
                 doors=(On(CASE_TRIGGER, policy.on_trigger, policy.trigger_reads),),
+                # People open a case, seconds after it was made at the earliest.
+                longest_rest=0.5,
                 commands=(Command(CASE_ASSERTION, policy.on_assertion, lambda body: [body.case_id], policy.assertion_reads),),
                 tasks=(
                     Task(
