@@ -13,7 +13,7 @@ from testkit.harness import Site
 
 _LEFT = """
 SELECT (SELECT count(*) FROM pending) AS pending,
-       (SELECT count(*) FROM outbox o JOIN lane l USING (lane) WHERE o.lane_seq > l.published_seq) AS unpublished,
+       (SELECT sum((SELECT count(*) FROM outbox o WHERE o.lane = l.lane AND o.lane_seq > l.published_seq)) FROM lane l) AS unpublished,
        (SELECT count(*) FROM lane WHERE stopped_reason IS NOT NULL) AS stopped,
        (SELECT coalesce(sum(lane_seq), 0) FROM lane) AS applied
 """
