@@ -129,6 +129,7 @@ async def test_a_store_that_is_away_is_waited_for_and_holds_nothing_against_a_re
         await rig.send(entry("e1"), objects.checked_in(entry("e2", amount=2)), entry("e3", amount=3))
         await rig.quiet(3)
     assert objects.reads == 5
+    assert await rig.value("SELECT max(epoch)::int FROM lane") == 1  # the lane stayed with its owner
     assert await rig.value("SELECT balance FROM account WHERE account = 'a'") == 6
     assert await rig.rows("SELECT reason FROM parked") == []
 
