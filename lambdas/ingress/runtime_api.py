@@ -20,7 +20,7 @@ from aiohttp import web
 
 from ingress.spread import spread
 
-_COMMAND = ("-m", "awslambdaric")
+_COMMAND = (sys.executable, "-m", "awslambdaric")
 _VERSION = "/2018-06-01/runtime"
 # A sandbox that ends at once, ends again: it is started anew after a pause, not in a loop.
 _RESTART_S = 1.0
@@ -117,7 +117,7 @@ class Function:
             "_HANDLER": self._handler,
         }
         while True:
-            process = await asyncio.create_subprocess_exec(sys.executable, *_COMMAND, self._handler, env=environment, stdout=sys.stderr)
+            process = await asyncio.create_subprocess_exec(*_COMMAND, self._handler, env=environment, stdout=sys.stderr)
             sandbox.process = process
             try:
                 code = await process.wait()
