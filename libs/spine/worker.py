@@ -150,7 +150,8 @@ class Worker:
         if self._stopping.is_set():
             return
         wait = self._rt.settings.timeouts.lease / _BEATS_PER_LEASE
-        if self._standing is not None and self._standing.next_expiry is not None and len(self._lanes) < self._standing.share:
+        if self._standing is not None and self._standing.next_expiry is not None:
+            # Also where this one has its share: a worker that died counts until then, and shares are larger from that moment on.
             wait = min(wait, max(0.02, self._standing.next_expiry + 0.01))
         try:
             async with asyncio.timeout(wait):

@@ -256,3 +256,14 @@ async def test_a_worker_that_drains_counts_no_more_and_its_lanes_are_claimed_one
             await rig.rows("DELETE FROM worker WHERE worker_id = 'idle' RETURNING 1")
             second.told("lane")
             await rig.until(lanes_of(second), [0, 1, 2], seconds=15)
+
+
+async def test_a_worker_that_has_its_share_looks_when_the_lease_of_a_dead_one_ends(rig: Rig) -> None:
+    """Its own next beat is a quarter of an hour away: looked at then, the lane would stand still for longer than the lease."""
+    rig.site.environment["FP_TIMEOUT_LEASE"] = "3600"
+    soon = "now() + interval '3 s'"
+    await rig.rows(f"INSERT INTO worker (worker_id, until, address) VALUES ('dead', {soon}, '') RETURNING 1")
+    await rig.rows(f"UPDATE lane_lease SET owner = 'dead', until = {soon} WHERE lane = 1 RETURNING 1")
+    async with rig.worker() as (worker, _):
+        await rig.until(lanes_of(worker), [0, 2])
+        await rig.until(lanes_of(worker), [0, 1, 2], seconds=15)
