@@ -22,7 +22,7 @@ from benchmarks.run import run, say
 def main() -> None:
     """Exit code 1 when a measurement has no figure."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="under 4 minutes: one round, one offered rate")
+    parser.add_argument("--quick", action="store_true", help="one round, one offered rate, less of the edge")
     parser.add_argument("--sections", help=f"with commas, of {', '.join(SECTIONS)}")
     parser.add_argument("--contenders", help="with commas, those that drain")
     parser.add_argument("--at-rates", help="with commas, those that are offered rates")
@@ -32,6 +32,8 @@ def main() -> None:
     parser.add_argument("--rates", help="offered a second, with commas")
     parser.add_argument("--seconds", type=float, help="counted at each offered rate")
     parser.add_argument("--fabric-size", type=int, help="events of the decision fabric's world")
+    parser.add_argument("--edge-rates", help="single requests a second at the edge, with commas")
+    parser.add_argument("--edge-seconds", type=float, help="counted at each of them")
     parser.add_argument("--minutes", type=float, help="no measurement begins later than this after the first")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     parser.add_argument("--page-of", type=Path, help="measure nothing: make the page of this JSON file again")
@@ -54,6 +56,8 @@ def main() -> None:
         "rates": options.rates and tuple(int(rate) for rate in options.rates.split(",")),
         "offered_seconds": options.seconds,
         "fabric_size": options.fabric_size,
+        "edge_rates": options.edge_rates and tuple(int(rate) for rate in options.edge_rates.split(",")),
+        "edge_seconds": options.edge_seconds,
         "minutes": options.minutes,
     }
     changed = {name: value for name, value in changes.items() if value}
@@ -71,6 +75,7 @@ def main() -> None:
         with history.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(line(results)) + "\n")
         write_page(path.with_suffix(".html"), results, _past(history))
+        say(markdown(results))
         for goal in goals(results):
             say(f"{'reached    ' if goal.reached else 'NOT reached'}  {goal.text}: {goal.measured}")
         if results.failures:

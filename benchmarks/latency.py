@@ -100,8 +100,8 @@ async def offer(
         seconds,
         followed,
         behind,
-        {name: _at(waited, share) for name, share in SHARES.items()} if waited else {},
-        [_at(waited, share / 100) for share in range(101)] + [_at(waited, 0.999)] if waited else [],
+        {name: share_of(waited, share) for name, share in SHARES.items()} if waited else {},
+        [share_of(waited, share / 100) for share in range(101)] + [share_of(waited, 0.999)] if waited else [],
         {name: round(used / events * 1e6, 1) for name, used in spent.cpu_s.items()},
         spent,
         told.get("latest_ms", 0.0),
@@ -148,5 +148,6 @@ def _waited(made: Sequence[Record], outputs: Sequence[Seen], rate: float, begin:
     return sorted(out[event_id] - at for event_id, at in due.items())
 
 
-def _at(ordered: Sequence[float], share: float) -> float:
+def share_of(ordered: Sequence[float], share: float) -> float:
+    """What so large a share of them does not exceed."""
     return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 1)

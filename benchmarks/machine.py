@@ -25,7 +25,7 @@ class Spent(msgspec.Struct, frozen=True):
 
     seconds: float
     cpu_s: dict[str, float]
-    """CPU seconds of the contender, the store's backends, its other processes, the broker and the benchmark itself."""
+    """CPU seconds of the contender, the store's backends, its other processes, DynamoDB Local, the broker and the benchmark itself."""
     others: float
     """Cores that processes outside of the measurement kept busy, on average."""
     stolen: float

@@ -17,7 +17,7 @@ from benchmarks.roster import (
     SERVICE_2,
 )
 
-SECTIONS = ("drain", "latency", "fabric")
+SECTIONS = ("drain", "latency", "fabric", "edge")
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -40,6 +40,12 @@ class Plan(msgspec.Struct, frozen=True):
     """Names of those that are offered each rate, until they can't follow one."""
     fabric_size: int
     """Events of the world whose traffic and anchors the decision fabric drains."""
+    edge_rates: tuple[int, ...]
+    """Single requests a second that the edge is offered."""
+    edge_seconds: float
+    """Counted, at each of them."""
+    edge_events: int
+    """Whose cost is measured, of each form of request with rows in memory; a third of it with rows in DynamoDB Local."""
     minutes: float
     """No measurement begins later than this after the first: a run on a machine that is too busy ends all the same."""
 
@@ -58,11 +64,14 @@ FULL = Plan(
     offered_seconds=10.0,
     at_rates=tuple(contender.name for contender in _AT_RATES),
     fabric_size=60_000,
-    minutes=22.0,
+    edge_rates=(200, 400),
+    edge_seconds=10.0,
+    edge_events=12_000,
+    minutes=24.0,
 )
 QUICK = Plan(
     name="quick",
-    sections=("drain", "latency"),
+    sections=("drain", "latency", "edge"),
     rounds=1,
     events=30_000,
     slow_events=1_500,
@@ -71,5 +80,8 @@ QUICK = Plan(
     offered_seconds=4.0,
     at_rates=tuple(contender.name for contender in (FLOOR, SERVICE, FASTSTREAM_BATCH)),
     fabric_size=10_000,
-    minutes=3.0,
+    edge_rates=(200, 400),
+    edge_seconds=4.0,
+    edge_events=4_000,
+    minutes=4.5,
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.drain import Drained
+from benchmarks.edge.measure import Cost, Steps, Waited
 from benchmarks.latency import Latencies
 from benchmarks.machine import Fsync
 from benchmarks.plan import Plan
@@ -50,6 +51,9 @@ class Results(msgspec.Struct):
     drains: list[Drained] = []
     latencies: list[Latencies] = []
     fabric: list[Fabric] = []
+    edge_waits: list[Waited] = []
+    edge_costs: list[Cost] = []
+    edge_steps: list[Steps] = []
     failures: list[Failure] = []
 
 

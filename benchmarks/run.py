@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.drain import drain
+from benchmarks.edge.ground import Ground
+from benchmarks.edge.measure import TABLES, cost, steps, wait
+from benchmarks.edge.producer import Form
 from benchmarks.ground import open_bus
 from benchmarks.latency import needed, offer
 from benchmarks.machine import probe_disk
@@ -21,6 +24,10 @@ from benchmarks.roster import BY_NAME, Contender
 from benchmarks.workload import Record, records
 from testkit.bench.drain import measure as drain_services
 from testkit.engines import EngineSet, Kind, start
+
+# DynamoDB Local makes a few hundred writes a second: it gets so many times fewer events than the edge's own memory.
+_EMULATED = 3
+_WARM_UP = 2_000
 
 
 class Run:
@@ -40,7 +47,7 @@ class Run:
         """Every section of the plan. A measurement that fails is noted, and the next one begins."""
         say(f"logs of the processes: {self._logs}")
         if set(self._plan.sections) & {"drain", "latency"}:
-            with self._own_engines():
+            with self._own_engines(Kind.KAFKA, Kind.POSTGRES):
                 self._probe("the start")
                 if "drain" in self._plan.sections:
                     await self._drains([BY_NAME[name] for name in self._plan.contenders])
@@ -48,13 +55,17 @@ class Run:
                     await self._latencies([BY_NAME[name] for name in self._plan.at_rates])
         if "fabric" in self._plan.sections:
             await self._fabric()
+        if "edge" in self._plan.sections:
+            with self._own_engines(Kind.KAFKA, Kind.DYNAMODB):
+                self._probe("the fabric" if "fabric" in self._plan.sections else "the start of the edge")
+                await self._edge()
         self._keep()
 
     @contextmanager
-    def _own_engines(self) -> Iterator[None]:
+    def _own_engines(self, *kinds: Kind) -> Iterator[None]:
         # Of its own and new: nobody else's topics and tables are in the figures.
-        self._say("starting Kafka and PostgreSQL")
-        with start({Kind.KAFKA, Kind.POSTGRES}) as engines:
+        self._say(f"starting {' and '.join(kinds)}")
+        with start(kinds) as engines:
             self._engines = engines
             yield
 
@@ -73,8 +84,7 @@ class Run:
                     async def one(contender: Contender = contender, size: int = size, number: int = number) -> str:
                         drained = await drain(engines, contender, bus, made, size, self._logs, number)
                         self.results.drains.append(drained)
-                        if drained.wrong:
-                            raise RuntimeError("not exact: " + "; ".join(drained.wrong))
+                        _exact(drained.wrong)
                         return f"{drained.events_per_s:,.0f} events/s, {sum(drained.cpu_us.values()):.0f} us CPU an event"
 
                     await self._one(what, one)
@@ -94,8 +104,7 @@ class Run:
         async def one() -> str:
             found = await offer(self._engines, contender, made, rate, self._plan.offered_seconds, self._fresh_prefix(), self._logs)
             self.results.latencies.append(found)
-            if found.wrong:
-                raise RuntimeError("not exact: " + "; ".join(found.wrong))
+            _exact(found.wrong)
             if not found.followed:
                 # It won't follow a higher one either.
                 self._slow.add(contender.name)
@@ -115,6 +124,40 @@ class Run:
                 return f"{found.events_per_s:,.0f} events/s"
 
             await self._one(f"decision fabric, {workers} worker{'s' * (workers > 1)}, the world's traffic and anchors", one)
+
+    async def _edge(self) -> None:
+        plan, results = self._plan, self.results
+        ground = Ground(self._engines, self._logs)
+        await ground.make()
+        # Its virtual machine compiles what it runs most: what comes first would wait for that.
+        self._say(f"warming DynamoDB Local with {_WARM_UP:,} events")
+        await cost(ground, "dynamodb", Form.SINGLE, _WARM_UP)
+        for table, rate in itertools.product(TABLES, plan.edge_rates):
+
+            async def at_rate(table: str = table, rate: int = rate) -> str:
+                found = await wait(ground, table, rate, plan.edge_seconds)
+                results.edge_waits.append(found)
+                _exact(found.wrong)
+                return ", ".join(f"{name} {value:,.1f} ms" for name, value in found.shares_ms.items())
+
+            await self._one(f"edge, rows in {table}, {rate:,} requests/s", at_rate)
+        for table, form in itertools.product(TABLES, Form):
+
+            async def of_form(table: str = table, form: Form = form) -> str:
+                found = await cost(ground, table, form, plan.edge_events // (1 if table == "memory" else _EMULATED))
+                results.edge_costs.append(found)
+                _exact(found.wrong)
+                return f"{found.cpu_us['contender']:,.0f} us CPU an event"
+
+            await self._one(f"edge, rows in {table}, {form}", of_form)
+        for table, form in itertools.product(TABLES, (Form.SINGLE, Form.ARRAY)):
+
+            async def by_step(table: str = table, form: Form = form) -> str:
+                found = await steps(ground, table, form, plan.edge_events // (1 if table == "memory" else _EMULATED), self._logs)
+                results.edge_steps.append(found)
+                return ", ".join(f"{step} {us:,.1f} us" for step, us in list(found.us.items())[:3])
+
+            await self._one(f"edge, rows in {table}, {form}, step by step", by_step)
 
     def _fresh_prefix(self) -> str:
         return f"bench{next(self._prefixes)}."
@@ -142,6 +185,11 @@ class Run:
     def _say(self, text: str) -> None:
         seconds = int(time.monotonic() - self._began)
         say(f"{seconds // 60:3d}:{seconds % 60:02d}  {text}")
+
+
+def _exact(wrong: Sequence[str]) -> None:
+    if wrong:
+        raise RuntimeError("not exact: " + "; ".join(wrong))
 
 
 def say(text: str) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import median
 from typing import NamedTuple
 
+from benchmarks.edge.measure import ARRAY, TABLES, Cost
+from benchmarks.edge.producer import Form
 from benchmarks.machine import Spent
 from benchmarks.results import Results
 
 # What the spine is built to reach (docs/performance.md): on two cores, with broker and database on the same two.
 GOAL_RATE = 10_000
+# The edge's goals: the 99th percentile of single requests by offered rate, and what an event of an array may cost of a single one.
+EDGE_P99_MS = {200: 50.0, 400: 60.0}
+EDGE_ARRAY_SHARE = 0.2
 
 
 class Ratio(NamedTuple):
@@ -100,12 +106,44 @@ def goals(results: Results) -> list[Goal]:
         value = ratio(results, of)
         if of.goal and value is not None:
             found.append(Goal(f"{of.title}: at least {of.goal:g}", f"{value:.2f}", value >= of.goal))
+    return found + _edge_goals(results)
+
+
+def _edge_goals(results: Results) -> list[Goal]:
+    found: list[Goal] = []
+    for waited in results.edge_waits:
+        if not waited.wrong and (most := EDGE_P99_MS.get(int(waited.offered_per_s))) is not None:
+            text = f"edge, rows in {waited.table}, {waited.offered_per_s:g} single requests/s: p99 at most {most:g} ms"
+            found.append(Goal(text, f"{waited.shares_ms['p99']:.1f} ms", waited.shares_ms["p99"] <= most))
+    for table in TABLES:
+        if (share := edge_share(results, table, Form.ARRAY)) is not None:
+            text = f"edge, rows in {table}: an event of an array of {ARRAY} costs the edge less than a fifth of a single request"
+            found.append(Goal(text, f"{share:.3f}", share < EDGE_ARRAY_SHARE))
     return found
+
+
+def edge_cost(results: Results, table: str, form: Form) -> Cost | None:
+    """What events in one form of request cost; None where that has no figure."""
+    return next((cost for cost in results.edge_costs if (cost.table, cost.form) == (table, form) and not cost.wrong), None)
+
+
+def edge_share(results: Results, table: str, form: Form, *, backends: bool = False) -> float | None:
+    """CPU of an event in one form as a share of a single request's: the edge's own, or with broker and emulator."""
+    of, single = edge_cost(results, table, form), edge_cost(results, table, Form.SINGLE)
+    if of is None or single is None:
+        return None
+    return (edge_all(of.cpu_us) / edge_all(single.cpu_us)) if backends else of.cpu_us["contender"] / single.cpu_us["contender"]
+
+
+def edge_all(cpu_us: Mapping[str, float]) -> float:
+    """Of everybody but the producer."""
+    return sum(us for name, us in cpu_us.items() if name != "benchmark")
 
 
 def spents(results: Results) -> list[Spent]:
     """What was spent in each measurement, in their order."""
-    return [drained.spent for drained in results.drains] + [found.spent for found in results.latencies]
+    edge = [waited.spent for waited in results.edge_waits] + [cost.spent for cost in results.edge_costs]
+    return [drained.spent for drained in results.drains] + [found.spent for found in results.latencies] + edge
 
 
 def line(results: Results) -> dict[str, object]:
@@ -124,6 +162,8 @@ def line(results: Results) -> dict[str, object]:
             f"{latency.offered_per_s:g}": latency.shares_ms.get("p99") for latency in results.latencies if latency.contender == "service"
         },
         "fabric_per_s": max((fabric.events_per_s for fabric in results.fabric), default=None),
+        "edge_p99_ms": {f"{waited.table} {waited.offered_per_s:g}": waited.shares_ms["p99"] for waited in results.edge_waits},
+        "edge_cpu_us": {f"{cost.table} {cost.form}": cost.cpu_us["contender"] for cost in results.edge_costs},
         "fsync_median_ms": median([probe.fsync.median_ms for probe in results.disk]) if results.disk else None,
         "others_cores": round(median(others), 2) if others else None,
         "failures": len(results.failures),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from benchmarks.latency import SHARES
+from benchmarks.report import edge_parts
 from benchmarks.report.figures import RATIOS, goals, ratio, spents, summary
 from benchmarks.results import Results
 from benchmarks.roster import ALL, BY_NAME, FIXED, SERVICE
@@ -15,12 +16,13 @@ def markdown(results: Results) -> str:
     """Goals, ratios, rates and cost, latency, batch sizes and the machine of one run."""
     others = [spent.others for spent in spents(results)]
     fsync = [probe.fsync.median_ms for probe in results.disk]
-    said = (
-        f"Commit {results.revision}, {results.at}, plan {results.plan.name}, {results.plan.rounds} rounds, {results.minutes:g} minutes. "
-        f"Neighbours kept {median(others):.2f} cores busy in the median measurement and {max(others):.2f} at the worst; a small write "
-        f"became durable in {min(fsync):.2f} to {max(fsync):.2f} ms."
-    )
+    said = f"Commit {results.revision}, {results.at}, plan {results.plan.name}, {results.plan.rounds} rounds, {results.minutes:g} minutes."
+    if others:
+        said += f" Neighbours kept {median(others):.2f} cores busy in the median measurement and {max(others):.2f} at the worst."
+    if fsync:
+        said += f" A small write became durable in {min(fsync):.2f} to {max(fsync):.2f} ms."
     parts = [said, _goals(results), _ratios(results), _rates(results), _latencies(results), _sizes(results), _fabric(results)]
+    parts += [_table(made.head, made.rows) for made in (edge_parts.waits(results), edge_parts.costs(results), edge_parts.by_step(results))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -81,7 +83,8 @@ def _sizes(results: Results) -> str:
             else:
                 cells.append(f"{found.shares_ms['p50']:,.0f} / {found.shares_ms['p99']:,.0f}" if found.followed else "behind")
         batches = "adaptive" if name == SERVICE.name else f"fixed, {BY_NAME[name].environment['FP_BATCH_MAX']}"
-        rows.append([batches, "" if drained is None else f"{drained.events_per_s:,.0f}", *cells])
+        if drained is not None or any(cells):
+            rows.append([batches, "" if drained is None else f"{drained.events_per_s:,.0f}", *cells])
     return _table(["batches, 1 worker", "drain, events/s", *(f"{rate:,.0f}/s: p50 / p99, ms" for rate in rates)], rows)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import load_parts, machine_parts, plots
+from benchmarks.report import edge_parts, load_parts, machine_parts, plots
 from benchmarks.report.figures import RATIOS, best_of_ours, goals, ratio, summary
 from benchmarks.report.markup import note, section, table
 from benchmarks.results import Results
@@ -36,6 +36,7 @@ def write_page(path: Path, results: Results, past: Sequence[dict[str, Any]]) -> 
         load_parts.latency(results),
         load_parts.sizes(results),
         machine_parts.fabric(results),
+        edge_parts.edge(results),
         machine_parts.disturbance(results),
         machine_parts.history(past, results.plan.name),
     ]

@@ -20,40 +20,29 @@ from ingress.settings import EdgeSettings
 from laws.catalogue import EVENT_TYPES
 from laws.identity import Identity, dedupe_key
 from laws.topics import BY_NAME, TRAFFIC
+from testkit.edge_site import RUN, SCENARIO_RUN, TRAFFIC_TYPE, edge_environment, traffic
 from testkit.engines import Deadline, Endpoints
 
-RUN = "platform_20260105T000000Z"
-SCENARIO_RUN = "5" * 32
+__all__ = [
+    "KEY",
+    "KEY_HASH",
+    "RUN",
+    "SCENARIO_RUN",
+    "TRAFFIC_TYPE",
+    "Answered",
+    "Site",
+    "changed",
+    "dummy_credentials",
+    "event_of",
+    "key_of",
+    "push",
+    "settled",
+    "spent",
+    "traffic",
+]
+
 KEY = "a-key-of-the-tests"
 KEY_HASH = hashlib.sha256(KEY.encode()).hexdigest()
-TRAFFIC_TYPE = "s3_event_stream_with_fraud_6B"
-
-
-def traffic(event_id: str = "", **payload: Any) -> dict[str, Any]:
-    """A lawful event of the traffic stream; keyword arguments change its payload."""
-    return {
-        "event_id": event_id or secrets.token_hex(32),
-        "event_type": TRAFFIC_TYPE,
-        "ts_utc": "2026-01-05T10:00:00.000000Z",
-        "manifest_fingerprint": "1" * 64,
-        "parameter_hash": "2" * 64,
-        "seed": "42",
-        "scenario_id": "baseline_v1",
-        "run_id": SCENARIO_RUN,
-        "platform_run_id": RUN,
-        "scenario_run_id": SCENARIO_RUN,
-        "emitted_at_utc": "2026-01-05T10:00:01.000000Z",
-        "producer": "wsp",
-        "payload": {
-            "flow_id": "flow-1",
-            "event_seq": 1,
-            "event_type": "AUTH_REQUEST",
-            "ts_utc": "2026-01-05T10:00:00.000000Z",
-            "amount_minor": 1999,
-            "currency": "EUR",
-        }
-        | payload,
-    }
 
 
 def changed(envelope: dict[str, Any], **payload: Any) -> dict[str, Any]:
@@ -137,22 +126,7 @@ class Site:
 
     def environment(self, **changes: str) -> dict[str, str]:
         """The environment of an edge process on this site."""
-        return {
-            "FP_ENV": "local_parity",
-            "FP_IG_RELEASE_ID": "local-test",
-            "FP_IG_ACTIVE_RUN": RUN,
-            "FP_IG_API_KEY_HASHES": KEY_HASH,
-            "FP_IG_KAFKA_BOOTSTRAP": self.endpoints.kafka_bootstrap,
-            "FP_IG_KAFKA_SECURITY": "PLAINTEXT",
-            "FP_IG_TOPIC_PREFIX": self.prefix,
-            "FP_IG_REGION": "local",
-            "FP_IG_DYNAMODB_ENDPOINT": self.endpoints.dynamodb_endpoint,
-            "FP_IG_IDEMPOTENCY_TABLE": f"{self.name}-idempotency",
-            "FP_IG_QUARANTINE_TABLE": f"{self.name}-quarantine",
-            "FP_IG_RATE_PROFILE": "scale",
-            "FP_IG_PROBE_S": "0.5",
-            **changes,
-        }
+        return edge_environment(self.endpoints, self.name, KEY_HASH) | {"FP_IG_PROBE_S": "0.5", **changes}
 
     def settings(self, **changes: Any) -> EdgeSettings:
         """The same as settings; keyword arguments are fields."""

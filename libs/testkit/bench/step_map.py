@@ -69,7 +69,7 @@ class CpuStep(StrEnum):
     BUS_CLIENT = "bus client"
     """The bus client's wire, where neither reading nor publishing can be told apart."""
     STORE_CLIENT = "store client"
-    """The store client's wire, outside of a known step."""
+    """The store client's wire, outside of a known step; at the edge all of it: signatures and HTTP."""
     GC = "gc"
     LOOP = "loop"
     """The event loop itself: sockets, the store's protocol, callbacks."""
@@ -84,15 +84,14 @@ FUNCTIONS: dict[str, dict[str, CpuStep]] = {
         "build_runtime": CpuStep.START,
         "Worker._beat": CpuStep.LEASE,
         "Worker._watch_lease": CpuStep.LEASE,
-        "Worker._listen": CpuStep.LEASE,
         "Worker._own": CpuStep.LEASE,
-        "Worker._advise": CpuStep.ADVISE,
         "Worker.run": CpuStep.LEASE,
     },
+    "spine.listening": {"listen": CpuStep.LEASE},
+    "spine.advising": {"advise": CpuStep.ADVISE},
+    "spine.feed": {"Feed.run": CpuStep.FETCH},
     "spine.handovers": {"Handovers.run": CpuStep.LEASE},
     "spine.lane_worker": {
-        "LaneWorker._read": CpuStep.FETCH,
-        "LaneWorker._check_identities": CpuStep.ADVISE,
         "LaneWorker._advise_once": CpuStep.ADVISE,
         "LaneWorker._apply_until_drained": CpuStep.APPLY,
         "LaneWorker._apply_timers": CpuStep.TIMERS,
@@ -133,6 +132,11 @@ FUNCTIONS: dict[str, dict[str, CpuStep]] = {
     "ingress.record": {"Stamp.record": CpuStep.STAMP},
     "ingress.admission": {"Admission.admit": CpuStep.ADMIT},
     "ingress.items": {"Items.all": CpuStep.ADMIT, "Items.one": CpuStep.ADMIT},
+    "ingress.admission_store": {"AdmissionStore._claim": CpuStep.ADMIT, "AdmissionStore._admit": CpuStep.ADMIT},
+    "ingress.statements": {"insert": CpuStep.ADMIT, "settle": CpuStep.ADMIT},
+    "ingress.dynamodb": {"DynamoDB.each": CpuStep.STORE_CLIENT},
+    "ingress.aws_json": {"AwsJson.call": CpuStep.STORE_CLIENT},
+    "ingress.wire": {"_Connection.data_received": CpuStep.STORE_CLIENT, "_Connection.connection_made": CpuStep.STORE_CLIENT},
     "ingress.refusals": {"Refusals.refuse": CpuStep.REFUSE, "Refusals.mismatch": CpuStep.REFUSE},
     "ingress.bus": {"Bus.publish": CpuStep.PUBLISH, "Bus.publish_all": CpuStep.PUBLISH},
     "ingress.batches": {"Outgoing._send": CpuStep.PUBLISH, "shares_of": CpuStep.PUBLISH},

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from testkit.engines import EngineSet
+from testkit.engines import EngineSet, Kind
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -37,10 +37,9 @@ class Usage:
         """`processes`: pids by name; `database`: whose backends count (an engine may serve others too)."""
         self._processes = processes
         self._database = database
-        self._kafka = engines.kafka.pid
-        self._postgres = engines.postgres.pid
-        # Not every set has the emulator.
-        self._dynamodb = next((handle.pid for handle in engines.handles if handle.kind == "dynamodb"), None)
+        # Not every set has all three.
+        pids = {handle.kind: handle.pid for handle in engines.handles}
+        self._kafka, self._postgres, self._dynamodb = pids.get(Kind.KAFKA), pids.get(Kind.POSTGRES), pids.get(Kind.DYNAMODB)
         self._seen: dict[tuple[int, int], tuple[str, float]] = {}
 
     def look(self) -> dict[str, Spent]:
