@@ -188,11 +188,10 @@ class Admission:
         if left < self._settings.publish_timeout_s:
             # A slow store has eaten the lease: what we send now might land after somebody else has looked for it in vain.
             return [Verdict(Decision.RETRY, reason=Reason.PUBLISH_IN_FLIGHT_RETRY)] * len(held)
-        records = [record._replace(partition=row.partition, key=row.partition_key.hex().encode()) for row, record in held]
         verdicts: dict[int, Verdict] = {}
         landed: dict[int, Settlement] = {}
         unknown: dict[int, PublishUnknownError] = {}
-        acks = await self._bus.publish_all(records)
+        acks = await self._bus.publish_all([record for _, record in held])
         reached(Step.ACKED)
         now_ms = self._now_ms()
         for index, ack in enumerate(acks):
@@ -274,7 +273,9 @@ class Admission:
         if taken is None:
             return None
         reached(Step.TAKEN_OVER)
-        return (await self._publish([Held(taken, record)], started))[0]
+        # To where the row says, which another release may have put elsewhere: its copies are looked for there.
+        placed = record._replace(partition=taken.partition, key=taken.partition_key.hex().encode())
+        return (await self._publish([Held(taken, placed)], started))[0]
 
     def _is_held(self, row: AdmissionRow) -> bool:
         return row.lease_until_ms is not None and row.lease_until_ms > self._now_ms()

@@ -25,8 +25,4 @@ class Capacity:
 
     def take(self, topic: str, size: int) -> int:
         """0 if `size` bytes may go to `topic` now; else the whole seconds after which they may be offered again."""
-        bucket = self._buckets[topic]
-        if wait_s := bucket.admit():
-            return wait_s
-        bucket.charge(size - 1)
-        return 0
+        return self._buckets[topic].take(size)

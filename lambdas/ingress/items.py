@@ -27,6 +27,9 @@ _BLOCK = 256
 # A broker takes 1,048,588 bytes of a batch with one record, its headers included. What it refuses looks like a publish that nobody
 # knows the end of, and would end the producer under everybody else's records.
 _RECORD_BYTES = 1_000_000
+# Blocks at work at once. A block's lease runs from its first claim: more of them would share a slow store, and all reach the end of their
+# leases together with nothing published.
+_BLOCKS = 2
 _RETRY_ADVICE = {
     Reason.PUBLISH_IN_FLIGHT_RETRY: "another delivery of this event is under way: send it again",
     Reason.PUBLISH_AMBIGUOUS: "nobody knows yet whether the event was appended: send it again",
@@ -57,6 +60,7 @@ class Items:
         self._capacity = capacity
         self._turns = Turns()
         self._slots = asyncio.Semaphore(settings.concurrency)
+        self._blocks = asyncio.Semaphore(_BLOCKS)
 
     async def one(self, raw: bytes, sender: Sender, ends: float) -> Answer:
         """The answer to one envelope, which waits for its turn."""
@@ -87,7 +91,7 @@ class Items:
                         behind.append((index, inspected))
                     else:
                         candidates[index] = inspected
-                async with self._slots:
+                async with self._blocks, self._slots:
                     admitted = await self._admit(list(candidates.values()), sender, ends)
                 answers.update(zip(candidates, admitted, strict=True))
             except Exception:

@@ -26,6 +26,13 @@ class TokenBucket:
             return 0
         return max(1, math.ceil((1 - self._tokens) / self._per_second))
 
+    def take(self, tokens: float) -> int:
+        """As `admit`, for `tokens` tokens: what is there need only be one, the rest is a debt."""
+        if wait_s := self.admit():
+            return wait_s
+        self._tokens -= tokens - 1
+        return 0
+
     def charge(self, tokens: int) -> None:
         """Take tokens for work that was admitted before its size was known. The debt holds back the requests that follow."""
         self._refill()

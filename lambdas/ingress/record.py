@@ -12,6 +12,7 @@ from laws.headers import TRACEPARENT, Correlation, Provenance
 from laws.trace_context import (
     TraceContext,
     child,
+    child_header,
     continue_or_start,
     derive_span_id,
     derive_trace_id,
@@ -35,7 +36,9 @@ class Record(NamedTuple):
     @property
     def traceparent(self) -> str:
         """The place in the trace that the record carries."""
-        return next(value for name, value in self.headers if name == TRACEPARENT).decode()
+        name, value = self.headers[0]
+        assert name == TRACEPARENT  # laws.headers.Correlation writes it first
+        return value.decode()
 
 
 class Caller(NamedTuple):
@@ -65,13 +68,12 @@ class Stamp:
     def record(self, candidate: Candidate, caller: Caller) -> tuple[Record, Correlation]:
         """The record of a candidate. What the producer said stays; phase, lane and trace are added where they are missing."""
         envelope = candidate.envelope
-        context = self._context(candidate, caller)
-        parent = context.traceparent
+        traceparent, tracestate = self._place(candidate, caller)
         assert envelope.platform_run_id is not None
         assert envelope.scenario_run_id is not None  # check_envelope: every type of the edge requires both pins
         correlation = Correlation(
-            traceparent=child(parent, derive_span_id(parent.trace_id, WRITER, envelope.event_id)).header(),
-            tracestate=context.tracestate.header(),
+            traceparent=traceparent,
+            tracestate=tracestate,
             platform_run_id=envelope.platform_run_id,
             scenario_run_id=envelope.scenario_run_id,
             phase_id=envelope.phase_id or self.phase_id,
@@ -92,6 +94,17 @@ class Stamp:
     @cached_property
     def _provenance_headers(self) -> list[tuple[str, bytes]]:
         return self.provenance.headers()
+
+    def _place(self, candidate: Candidate, caller: Caller) -> tuple[str, str]:
+        """traceparent and tracestate of the record."""
+        envelope = candidate.envelope
+        if envelope.traceparent is not None and envelope.tracestate is None:
+            below = child_header(envelope.traceparent, WRITER, envelope.event_id)
+            if below is not None:
+                return below, ""
+        context = self._context(candidate, caller)
+        parent = context.traceparent
+        return child(parent, derive_span_id(parent.trace_id, WRITER, envelope.event_id)).header(), context.tracestate.header()
 
     def _context(self, candidate: Candidate, caller: Caller) -> TraceContext:
         """The event's own trace before that of the request, which may carry a hundred events; else one derived from the event."""

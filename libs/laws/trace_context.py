@@ -28,6 +28,7 @@ _SPAN_ID: Final = r"(?!0{16})[0-9a-f]{16}"
 _IS_TRACE_ID: Final = re.compile(_TRACE_ID).fullmatch
 _IS_SPAN_ID: Final = re.compile(_SPAN_ID).fullmatch
 _READ_TRACEPARENT: Final = re.compile(rf"(?!ff)([0-9a-f]{{2}})-({_TRACE_ID})-({_SPAN_ID})-([0-9a-f]{{2}})(-.*)?", re.DOTALL).fullmatch
+_READ_VERSION_00: Final = re.compile(rf"00-({_TRACE_ID})-{_SPAN_ID}-([0-9a-f]{{2}})").fullmatch
 
 _KEY: Final = r"[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13}"
 # Printable ASCII but comma and equals sign, not ending in a blank.
@@ -137,6 +138,18 @@ def start(trace_id: str, span_id: str, sampled: bool) -> TraceParent:
 def child(parent: TraceParent, span_id: str) -> TraceParent:
     """The next place in the same trace, flags unchanged. Raises ValueError for an invalid span id."""
     return TraceParent(parent.trace_id, span_id, parent.flags)
+
+
+def child_header(traceparent: str, *parts: str) -> str | None:
+    """The header of the next place below one in version 00, its span derived from `parts`; None for what only parse_traceparent can tell.
+
+    It is read and written once, where a place that is a value of its own is checked each time that one is made.
+    """
+    match = _READ_VERSION_00(traceparent)
+    if match is None:
+        return None
+    trace_id, flags = match.groups()
+    return f"00-{trace_id}-{derive_span_id(trace_id, *parts)}-{int(flags, 16) & _KNOWN_FLAGS:02x}"
 
 
 def continue_or_start(
