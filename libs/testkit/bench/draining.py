@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,10 @@ RUNNER = "testkit.bench.profiled"
 _DRAIN_SECONDS = 3600.0
 _STOP_SECONDS = 30.0
 _READY_SECONDS = 60.0
+# Share of the records put first and not counted.
+_WARMING = 0.1
+# Workers that are held while records are put must keep their lanes.
+_LONG_LEASE = {"FP_TIMEOUT_LEASE": "120"}
 
 _OWNED = "SELECT count(*) FROM lane_lease WHERE until > now() AND owner IS NOT NULL"
 _MOST = "SELECT max(owned) FROM (SELECT count(*) AS owned FROM lane_lease WHERE until > now() GROUP BY owner) AS counted"
@@ -105,14 +110,7 @@ async def drain(
     async with site.store(service) as store:
         first = await _until_moved(store, processes)
         before, began = usage.look(), time.perf_counter()
-        deadline = Deadline(_DRAIN_SECONDS)
-        while True:
-            row = await _standing(store)
-            if row["consumed"] >= total and not row["pending"] and not row["unpublished"]:
-                break
-            deadline.check(f"{service} to drain {total:,} events, {row['consumed']:,} are")
-            _alive(processes)
-            await asyncio.sleep(0.05)
+        row = await _until_drained(store, processes, total)
     seconds = time.perf_counter() - began
     spent = spent_between(before, usage.look())
     for process in processes:
@@ -136,33 +134,50 @@ async def drain_put(
 ) -> Drained:
     """Start workers, wait until they share the lanes, put these records, and count until they are applied and published.
 
-    No process starts and no lane moves while it counts: several workers are as comparable with one as one is with itself.
+    No process starts and no lane moves while it counts, a part of the records that is not counted has filled caches and planned
+    statements in every worker, and all the others stand on the topics when it begins: several workers are as comparable with one as one is
+    with itself.
     """
-    processes = [_worker(site, service, out, number, profile=False, environment=environment) for number in range(workers)]
+    warming = int(len(made) * _WARMING)
+    given = {**_LONG_LEASE, **(environment or {})}
+    processes = [_worker(site, service, out, number, profile=False, environment=given) for number in range(workers)]
     for process in processes:
         process.start()
     try:
         async with site.store(service) as store:
             await until_shared(store, processes)
             usage = Usage(engines, site.database, {service: [process.pid for process in processes]})
+            start = await _standing(store)
+            await put(site, made[:warming])
+            await _until_drained(store, processes, start["consumed"] + warming)
+            for process in processes:
+                process.send(signal.SIGSTOP)
+            await put(site, made[warming:])
             first, before, began = await _standing(store), usage.look(), time.perf_counter()
-            await put(site, made)
-            deadline = Deadline(_DRAIN_SECONDS)
-            while True:
-                row = await _standing(store)
-                if row["consumed"] - first["consumed"] >= len(made) and not row["pending"] and not row["unpublished"]:
-                    break
-                deadline.check(f"{service} to drain {len(made):,} events, {row['consumed'] - first['consumed']:,} are")
-                _alive(processes)
-                await asyncio.sleep(0.05)
+            for process in processes:
+                process.send(signal.SIGCONT)
+            row = await _until_drained(store, processes, start["consumed"] + len(made))
             seconds = time.perf_counter() - began
             spent = spent_between(before, usage.look())
     finally:
         for process in processes:
+            process.send(signal.SIGCONT)
             process.terminate()
         for process in processes:
             await process.ended(Deadline(_STOP_SECONDS))
-    return Drained(service, len(made), seconds, row["transactions"] - first["transactions"], spent, None)
+    return Drained(service, len(made) - warming, seconds, row["transactions"] - first["transactions"], spent, None)
+
+
+async def _until_drained(store: asyncpg.Connection, processes: Sequence[Process], consumed: int) -> asyncpg.Record:
+    """Where the service stands once it has consumed so many, waits for nothing and has published everything."""
+    deadline = Deadline(_DRAIN_SECONDS)
+    while True:
+        row = await _standing(store)
+        if row["consumed"] >= consumed and not row["pending"] and not row["unpublished"]:
+            return row
+        deadline.check(f"{consumed:,} events to be drained, {row['consumed']:,} are")
+        _alive(processes)
+        await asyncio.sleep(0.05)
 
 
 async def until_shared(store: asyncpg.Connection, processes: Sequence[Process]) -> None:
