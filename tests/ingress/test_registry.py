@@ -165,6 +165,24 @@ async def test_a_cold_start_asks_once_for_each_contract_whoever_asks(site: Site,
         await edge.stop()
 
 
+async def test_a_cold_start_lets_nothing_in_before_the_registry_has_answered(
+    site: Site, cloud: Cloud, registry: SchemaRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was probed yet: the first request itself has to find out."""
+    edge = Edge(site.settings(schema_registry=registry.registry, glue_endpoint=cloud.endpoint, region=REGION, probe_s=3600))
+    monkeypatch.setattr(edge.health, "watch", _never)
+    await edge.start(probe=False)
+    try:
+        assert edge.health.state is HealthState.GREEN
+        assert "publish them first" in await refused(edge)
+    finally:
+        await edge.stop()
+
+
+async def _never(*_: object, at_once: bool) -> None:
+    """Does not look."""
+
+
 async def test_a_registry_that_refuses_a_version_is_told(registry: SchemaRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     async def failure(_name: str, _definition: str) -> object:
         return type("Found", (), {"status": "FAILURE"})
