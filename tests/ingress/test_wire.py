@@ -107,7 +107,8 @@ async def test_no_whole_answer_is_an_error(pieces: list[bytes]) -> None:
 async def test_an_answer_that_comes_too_late_is_nobodys() -> None:
     """Kept, its connection would hand the first answer to the second request."""
     late = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate"
-    async with serving([b"", late], [OK], connections=1) as (served, wire):
+    async with serving([OK], [b"", late], [OK], connections=1) as (served, wire):
+        await wire.post(b"0", {}, 5.0)
         with pytest.raises(WireError, match="TimeoutError"):
             await wire.post(b"1", {}, 0.05)
         served.stall.set()
@@ -116,9 +117,10 @@ async def test_an_answer_that_comes_too_late_is_nobodys() -> None:
 
 
 async def test_a_cancelled_request_leaves_its_slot_and_not_its_connection() -> None:
-    async with serving([b"", OK], [OK], connections=1) as (served, wire):
+    async with serving([OK], [b"", OK], [OK], connections=1) as (served, wire):
+        await wire.post(b"0", {}, 5.0)
         asked = asyncio.create_task(wire.post(b"1", {}, 5.0))
-        while not served.requests:
+        while len(served.requests) < 2:
             await asyncio.sleep(0)
         asked.cancel()
         with pytest.raises(asyncio.CancelledError):
