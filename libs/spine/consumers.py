@@ -8,6 +8,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 
 from spine.bus import fetch_wait_of, make_consumer
+from spine.deadline import Deadline
 from spine.faults import TRANSIENT
 
 _log = structlog.get_logger(__name__)
@@ -59,13 +60,15 @@ class Consumers:
         self._retiring.add(task)
         task.add_done_callback(self._retired)
 
-    async def close(self) -> None:
-        """Disconnect what is left."""
+    async def close(self, deadline: Deadline) -> None:
+        """Disconnect what is left, within the deadline."""
         for spares in self._spares.values():
             while spares:
                 self.retire(spares.pop())
         if self._retiring:
-            await asyncio.wait(self._retiring)
+            _, late = await asyncio.wait(self._retiring, timeout=deadline.left)
+            for task in late:
+                task.cancel()
 
     def _retired(self, task: asyncio.Task[None]) -> None:
         self._retiring.discard(task)

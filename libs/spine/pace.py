@@ -7,7 +7,10 @@ from spine.contention import Contention
 # From here on what a transaction costs by itself is little beside its events: 5 ms of CPU in all processes, 120 us an event.
 _FIRST_BATCH = 500
 # A transaction of so few that still takes too long waits for something that smaller ones would only wait for more often.
-_SMALLEST_BATCH = 200
+_SMALLEST_BATCH = 100
+# What a transaction took is judged without the time for which the process waited for a core, at most this share of it: on a busy machine
+# smaller batches would only make it busier. So a lane's lock is held three times the target, which is the lock timeout, and no longer.
+_FORGIVEN = 0.67
 # After a batch that took all there was a lane rests, so that the next one is worth its round trips: without a rest it would begin again for
 # every few records, and eight services on two cores would do nothing else. On an idle machine it rests this share of the longest rest that
 # its group allows, because nobody else wants the core; where the process waits for a core this share of its time, it rests the longest.
@@ -37,8 +40,9 @@ class Pace:
     def applied(self, records: int, seconds: float, *, more: bool) -> None:
         """A batch of so many records was applied by a transaction that took so long; `more` were there."""
         full = records >= self.size
-        if seconds > self._target:
-            self.size = max(min(_SMALLEST_BATCH, self._max), round(self.size * max(0.5, self._target / seconds)))
+        own = seconds * (1.0 - min(_FORGIVEN, self._contention.share))
+        if own > self._target:
+            self.size = max(min(_SMALLEST_BATCH, self._max), round(self.size * max(0.5, self._target / own)))
         elif full:
             self.size = min(self._max, self.size * 2)
         self._rest_until = 0.0 if more else time.monotonic() + self._rest_after(seconds)

@@ -49,7 +49,7 @@ _log = structlog.get_logger(__name__)
 _BEATS_PER_LEASE = 4
 # A lane is stopped this share of the lease before its end: what is in flight must be over when another may claim.
 _SAFETY = 0.2
-# What became of the lanes is told until this long after the last of them is gone: a store that is away must not keep a process from ending.
+# For telling what became of the lanes and for disconnecting, once the last is gone: a store or a bus that is away must not keep a process.
 _LAST_WORDS = 1.0
 
 
@@ -143,8 +143,9 @@ class Worker:
             listener.cancel()
             advisor.cancel()
             keeper.cancel()
-            await self._rt.consumers.close()
-            await self._handovers.close(recorder, Deadline(_LAST_WORDS))
+            last_words = Deadline(_LAST_WORDS)
+            await self._rt.consumers.close(last_words)
+            await self._handovers.close(recorder, last_words)
 
     async def _pause(self) -> None:
         if self._stopping.is_set():

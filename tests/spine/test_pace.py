@@ -70,10 +70,23 @@ def test_batches_grow_while_they_are_full_and_shrink_when_a_transaction_takes_to
     for _ in range(10):
         lane.applied(lane.size, 3.0, more=True)
     sizes.append(lane.size)
-    assert sizes == [500, 1000, 1000, 1000, 750, 200]
+    assert sizes == [500, 1000, 1000, 1000, 750, 100]
     small = paced(share=0.0, batch_max=50)
     small.applied(50, 3.0, more=True)
     assert small.size == 50
+
+
+def test_batches_do_not_shrink_for_what_others_do_to_a_busy_machine_up_to_three_times_the_target() -> None:
+    lane = paced(share=0.6)
+    lane.applied(lane.size, 0.7, more=True)
+    assert lane.size == 1000
+    lane.applied(lane.size, 0.8, more=True)
+    assert lane.size == 937
+    crowded = paced(share=1.0)
+    crowded.applied(crowded.size, 0.9, more=True)
+    assert crowded.size == 1000
+    crowded.applied(crowded.size, 1.0, more=True)
+    assert crowded.size == 909
 
 
 def test_contention_is_the_share_for_which_the_process_waited_for_a_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
