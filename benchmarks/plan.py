@@ -66,7 +66,7 @@ FULL = Plan(
     fabric_size=60_000,
     edge_rates=(200, 400),
     edge_seconds=10.0,
-    edge_events=12_000,
+    edge_events=9_000,
     minutes=24.0,
 )
 QUICK = Plan(
