@@ -37,8 +37,8 @@ class Refusals:
         self._edge = secrets.token_hex(8)
         self._spike: Spike | None = None
         """One that no event was made of yet."""
-        self._waiting: Record | None = None
-        """The event of one that is not on the bus yet."""
+        self._waiting: list[Record] = []
+        """The events of those that are not on the bus yet: one a minute while it is away."""
 
     async def refuse(self, refused: Refused, caller: Caller, mismatch: Mismatch | None = None) -> Answer:
         """QUARANTINE, told only once the record is durable."""
@@ -99,8 +99,7 @@ class Refusals:
                 raise UnplacedSpikeError(f"{spike.refusals} refusals within {WINDOW_S} s, none of the active run, which has no row yet")
             if self._spike is spike:
                 self._place(spike, pins)
-        if self._waiting is not None:
-            await self._raise(self._waiting)
+        await self._raise()
 
     async def _publish(self, mismatch: Mismatch) -> None:
         """Puts the anomaly on the bus and notes it. What fails here is made up for by the next copy, or by the watch."""
@@ -119,22 +118,28 @@ class Refusals:
             self._spike = spike
         if self._spike is None or (pins := self._run_pins.of(refused.known)) is None:
             return
-        record = self._place(self._spike, pins)
+        self._place(self._spike, pins)
         try:
-            await self._raise(record)
+            await self._raise()
         except (BusError, PublishUnknownError) as error:
             self._health.failed(BUS, str(error))  # the watch's next sweep raises it
 
-    def _place(self, spike: Spike, pins: Pins) -> Record:
+    def _place(self, spike: Spike, pins: Pins) -> None:
         now = format_instant(datetime.now(UTC))
         record = spike_record(spike, self._edge, pins, now, self._phase_id, self._provenance)
-        self._spike, self._waiting = None, record
-        return record
+        self._spike = None
+        self._waiting.append(record)
 
-    async def _raise(self, record: Record) -> None:
-        await self._bus.ensure()
-        await self._bus.publish(record)
-        self._waiting = None
+    async def _raise(self) -> None:
+        """Publishes the events of spikes. The watch and a refusal may both be here: what one of them has in hand the other does not see."""
+        while self._waiting:
+            record = self._waiting.pop(0)
+            try:
+                await self._bus.ensure()
+                await self._bus.publish(record)
+            except BaseException:
+                self._waiting.insert(0, record)
+                raise
 
     async def _announce(self, mismatch: Mismatch) -> None:
         await self._bus.ensure()

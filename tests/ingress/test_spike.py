@@ -88,6 +88,9 @@ async def test_a_spike_that_the_bus_did_not_take_is_raised_by_the_watch(site: Si
             patch.setattr(edge.bus, "publish", away)
             answer = await push(edge, [traffic(amount_minor=-1) for _ in range(COUNT)])
             assert {item["decision"] for item in answer.body["items"]} == {"QUARANTINE"}
+            edge._refusals.spikes = SpikeDetector()  # a minute later, and the bus is still away
+            edge._refusals._edge = "later"
+            await push(edge, [traffic(amount_minor=-1) for _ in range(COUNT)])
         assert edge.bus.publish == publish
         await edge._refusals.sweep()
-    assert len(await spikes(site)) == before + 1
+    assert len(await spikes(site)) == before + 2
