@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import binascii
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -18,6 +17,7 @@ from ingress.capacity import Capacity
 from ingress.claiming import Claims
 from ingress.credentials import Parameters, source_of
 from ingress.dynamodb import DynamoDB
+from ingress.ending import end
 from ingress.glue import SchemaRegistry
 from ingress.health import ANOMALIES, BUS, CREDENTIALS, LETTERS, OBJECTS, SCHEMAS, STORE, Health, HealthState, Probes
 from ingress.inspection import Refused, split
@@ -90,9 +90,7 @@ class Edge:
     async def stop(self) -> None:
         """Closes everything; what was handed to the producer is sent first. Requests must have ended."""
         if self._watching is not None:
-            self._watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watching
+            await end(self._watching)
         await self.bus.stop()
         for client in self._clients():
             await client.stop()

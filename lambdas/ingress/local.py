@@ -11,6 +11,7 @@ from ingress.answers import Response, retry, single
 from ingress.archive import Archive, StreamArchive
 from ingress.dynamodb import DynamoDB
 from ingress.edge import Edge
+from ingress.ending import end
 from ingress.letters import LetterQueue
 from ingress.local_stream import Backfill, LocalStream, Take
 from ingress.logs import log
@@ -184,9 +185,7 @@ class _Rounds:
     async def stop(self, last: str) -> None:
         """Ends the rounds, with one more of the kind named: what was admitted since its last one is not left to another process."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_ROUND_S):
                 await self._round(last)

@@ -1,12 +1,14 @@
 """The edge behind real HTTP, as a process of its own (domain.md 2.10)."""
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from ingress.edge import Edge
 from tests.ingress.http import EdgeProcess
 from tests.ingress.rig import Site, event_of, traffic
 from tests.ingress.test_parts import TRACE
@@ -47,6 +49,22 @@ async def test_sigterm_answers_what_was_accepted_and_then_ends(site: Site, tmp_p
     assert answered
     for answer in answered:
         assert [item["decision"] for item in answer.body["items"]] == ["ADMIT"] * 20
+
+
+async def test_an_edge_ends_though_a_client_takes_the_first_cancel_for_its_own(site: Site) -> None:
+    edge = Edge(site.settings(probe_s=3600))
+    probing = asyncio.Event()
+
+    async def closes() -> None:
+        probing.set()
+        with contextlib.suppress(asyncio.CancelledError):  # as aiokafka's clients do while they close
+            await asyncio.sleep(3600)
+
+    edge._refusals.sweep = closes  # type: ignore[method-assign]  # the probe that is under way
+    await edge.start(probe=False)
+    await probing.wait()
+    async with asyncio.timeout(30):
+        await edge.stop()
 
 
 async def test_the_lambda_handler_keeps_its_clients_warm(site: Site) -> None:
