@@ -154,11 +154,9 @@ class Worker:
         if self._standing is not None and self._standing.next_expiry is not None:
             # Also where this one has its share: a worker that died counts until then, and shares are larger from that moment on.
             wait = min(wait, max(0.02, self._standing.next_expiry + 0.01))
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await self._changed.wait()
-        except TimeoutError:
-            return
 
     async def _beat(self) -> None:
         mine = sorted(self._lanes)
