@@ -1,21 +1,21 @@
 """POST over kept connections, HTTP/1.1, for requests that are all alike: one host, a body that is there, an answer that is read whole.
 
 A general client costs three times as much CPU a request, for what such requests do not have: redirects, cookies, proxies, streams.
+Answers are read by httptools, the parser of Node.js.
 """
 
 import asyncio
-import re
 import ssl
 from collections.abc import Mapping
 from typing import cast
 from urllib.parse import urlsplit
 
+from httptools import HttpParserError, HttpResponseParser
+
 # A load balancer closes what is idle for a minute; what was idle for half of it is not used again.
 _IDLE_S = 30.0
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
-_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked", re.IGNORECASE)
-_CLOSE = re.compile(rb"\r\nconnection:[ \t]*close", re.IGNORECASE)
-_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r]")
+# What says where an answer ends.
+_FRAMES = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class WireError(Exception):
@@ -82,7 +82,9 @@ class _Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.WriteTransport | None = None
-        self._data = bytearray()
+        self._parser = HttpResponseParser(self)
+        self._body = bytearray()
+        self._is_framed = False
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
         self.usable = False
         """Whether a request may be sent on it."""
@@ -104,81 +106,57 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Of asyncio.Protocol."""
-        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is none of asyncio's classes
-        self.usable = True
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Of asyncio.Protocol."""
-        self.usable = False
-        self._fail(error if isinstance(error, OSError) else ConnectionResetError(str(error or "the connection was closed")))
-
-    def data_received(self, data: bytes) -> None:
-        """Of asyncio.Protocol."""
-        self._data += data
-        try:
-            answer = self._whole()
-        except ValueError as error:
-            self.close()
-            self._fail(OSError(f"no HTTP: {error}"))
-            return
-        if answer is None:
-            return
-        self.used_at = self._loop.time()
-        if self._answer is None or self._answer.done():
-            self.close()  # nobody asked for it
-        else:
-            self._answer.set_result(answer)
-
     def _fail(self, error: OSError) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
 
-    def _whole(self) -> tuple[int, bytes] | None:
-        """Status and body once all of it is here. Raises ValueError for what is no answer."""
-        end = self._data.find(b"\r\n\r\n")
-        if end < 0:
-            return None
-        head = bytes(self._data[: end + 2])
-        status = _STATUS.match(head)
-        if status is None:
-            raise ValueError("no status line")
-        length = _LENGTH.search(head)
-        body: bytes | None
-        if length is not None:
-            body, rest = _of_length(self._data, end + 4, int(length[1]))
-        elif _CHUNKED.search(head):
-            body, rest = _of_chunks(self._data, end + 4)
-        else:
-            raise ValueError("neither a length nor chunks")
-        if body is None:
-            return None
-        del self._data[:rest]
-        if self._data:
-            raise ValueError("more than one answer")
-        if _CLOSE.search(head):
+    # --- of asyncio.Protocol ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Requests may be sent."""
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is none of asyncio's classes
+        self.usable = True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """An answer that is not whole yet never will be."""
+        self.usable = False
+        self._fail(error if isinstance(error, OSError) else ConnectionResetError(str(error or "the connection was closed")))
+
+    def data_received(self, data: bytes) -> None:
+        """The next bytes of an answer."""
+        try:
+            self._parser.feed_data(data)
+        except HttpParserError as error:
             self.close()
-        return int(status[1]), body
+            self._fail(OSError(f"no HTTP: {error}"))
 
+    # --- what the parser finds ---
 
-def _of_length(data: bytearray, start: int, length: int) -> tuple[bytes | None, int]:
-    end = start + length
-    return (bytes(data[start:end]), end) if len(data) >= end else (None, 0)
+    def on_message_begin(self) -> None:
+        """An answer begins."""
+        self._body.clear()
+        self._is_framed = False
 
+    def on_header(self, name: bytes, _: bytes) -> None:
+        """A header, as it was written."""
+        self._is_framed = self._is_framed or name.lower() in _FRAMES
 
-def _of_chunks(data: bytearray, start: int) -> tuple[bytes | None, int]:
-    """The body and where it ends; (None, 0) while a part is missing. Raises ValueError for a size that is none."""
-    body = bytearray()
-    while (line := data.find(b"\r\n", start)) >= 0:
-        size = int(bytes(data[start:line]).partition(b";")[0], 16)
-        begins, ends = line + 2, line + 2 + size
-        if size == 0:
-            # Trailers may follow; an empty line ends them.
-            end = data.find(b"\r\n\r\n", line)
-            return (bytes(body), end + 4) if end >= 0 else (None, 0)
-        if len(data) < ends + 2:
-            break
-        body += data[begins:ends]
-        start = ends + 2
-    return None, 0
+    def on_headers_complete(self) -> None:
+        """Without a length and without chunks an answer ends with its connection, and one that was cut off looks whole."""
+        if not self._is_framed:
+            self.close()
+            self._fail(OSError("no HTTP: neither a length nor chunks"))
+
+    def on_body(self, data: bytes) -> None:
+        """A part of the body."""
+        self._body += data
+
+    def on_message_complete(self) -> None:
+        """An answer is whole."""
+        self.used_at = self._loop.time()
+        if self._answer is None or self._answer.done():
+            self.close()  # nobody asked for it
+            return
+        if not self._parser.should_keep_alive():
+            self.close()
+        self._answer.set_result((self._parser.get_status_code(), bytes(self._body)))

@@ -64,9 +64,9 @@ async def serving(*answers: list[bytes], connections: int = 4) -> AsyncIterator[
         [OK[:9], OK[9:30], OK[30:-1], OK[-1:]],
         [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", b"1;x=y\r\n}\r\n0\r\n", b"\r\n"],
         [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nTrailer: x\r\n\r\n"],
-        [b"HTTP/1.0 200\r\nCONTENT-LENGTH:2\r\n\r\n{}"],
+        [b"HTTP/1.1 200\r\nCONTENT-LENGTH:2\r\n\r\n{}"],
     ],
-    ids=["at once", "in pieces", "chunks in pieces", "chunks with a trailer", "old and short"],
+    ids=["at once", "in pieces", "chunks in pieces", "chunks with a trailer", "short"],
 )
 async def test_an_answer_is_read_whole_and_its_connection_kept(pieces: list[bytes]) -> None:
     async with serving(pieces, [OK]) as (served, wire):
@@ -81,9 +81,10 @@ async def test_an_answer_is_read_whole_and_its_connection_kept(pieces: list[byte
     "pieces",
     [
         [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"],
+        [b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}"],
         [OK + OK],
     ],
-    ids=["closed by its own word", "more than was asked for"],
+    ids=["closed by its own word", "of the old version", "more than was asked for"],
 )
 async def test_a_connection_in_doubt_is_not_used_again(pieces: list[bytes]) -> None:
     async with serving(pieces, [OK]) as (served, wire):
