@@ -1,11 +1,20 @@
 """The service's connection pool and what the store must promise before anything is written to it."""
 
+import asyncio
+
 import asyncpg
+import structlog
 
 from laws.headers import Provenance
 from spine.array_arguments import only_sequences_nest
 from spine.db import Db
+from spine.faults import TRANSIENT_STORE
 from spine.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+# Within it a store that is there has answered the end of every connection; nothing of the law is under way any more.
+_CLOSE_WITHIN = 2.0
 
 
 class UnsafeStoreError(Exception):
@@ -42,6 +51,16 @@ async def open_pool(settings: Settings, service: str) -> asyncpg.Pool:
         await pool.close()
         raise UnsafeStoreError("; ".join(reasons))
     return pool
+
+
+async def close_pool(pool: asyncpg.Pool) -> None:
+    """Closes what `open_pool` opened, or drops it where the store does not answer: that must not keep a process from ending, nor make one
+    that has drained look as if it had failed."""
+    try:
+        async with asyncio.timeout(_CLOSE_WITHIN):
+            await pool.close()
+    except TRANSIENT_STORE as error:
+        _log.warning("store.dropped", error=f"{type(error).__name__}: {error}")
 
 
 async def _reset(connection: Db) -> None:

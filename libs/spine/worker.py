@@ -38,7 +38,7 @@ from spine.scheduled import Scheduled
 from spine.service import Service
 from spine.settings import PostureError, Settings, load_settings
 from spine.steps import Step, reached
-from spine.store import open_pool, provenance_number
+from spine.store import close_pool, open_pool, provenance_number
 from spine.surface import build_app
 from spine.telemetry import Telemetry, configure_logs
 from spine.transaction import Law
@@ -357,7 +357,7 @@ async def close_runtime(runtime: Runtime) -> None:
         await runtime.service.cleanup()
     await runtime.producer.stop()
     await runtime.watch.stop()
-    await runtime.pool.close()
+    await close_pool(runtime.pool)
     runtime.telemetry.close()
 
 

@@ -164,20 +164,20 @@ class LawSuite:
     # --- workers ----------------------------------------------------------------------------------------------------------------------
 
     async def test_killed_at_every_step_nothing_is_lost_or_doubled(self, survived: Survived) -> None:
-        assert survived.findings == []
+        assert survived.findings == [], survived.findings
         assert set(survived.figures.kills_at) == set(survived.steps), "every step that a worker can pass has killed one"
 
     async def test_a_worker_that_wakes_up_past_its_lease_is_refused(self, survived: Survived) -> None:
-        assert survived.findings == []
+        assert survived.findings == [], survived.findings
         assert survived.figures.zombies >= len(survived.frozen)
 
     async def test_lanes_move_while_workers_come_and_go(self, survived: Survived) -> None:
-        assert survived.findings == []
+        assert survived.findings == [], survived.findings
         assert survived.figures.handovers > 0
         assert survived.figures.stored["epochs"] > survived.figures.stored["lanes"]
 
     async def test_a_commit_whose_answer_is_lost_counts_once(self, survived: Survived) -> None:
-        assert survived.findings == []
+        assert survived.findings == [], survived.findings
         assert set(survived.cuts) == set(Cut)
 
 

@@ -4,10 +4,13 @@ import sys
 from abc import ABCMeta
 from types import CodeType, FrameType
 
+import asyncpg
+import pytest
+
 from ledger.service import ACCOUNTS
 from rig import Rig
 from spine import sql
-from spine.store import open_pool
+from spine.store import close_pool, open_pool
 
 
 async def test_rows_are_looked_up_by_key_though_the_table_is_small_when_it_is_planned(rig: Rig) -> None:
@@ -48,3 +51,12 @@ async def test_no_element_of_an_array_is_asked_what_it_is(rig: Rig) -> None:
     assert nested == [[1, 2], [3, 4]]
     # An element would be asked twice; the client asks a few times of other things, once a statement.
     assert len(asked) < 50
+
+
+async def test_a_process_ends_though_a_connection_does_not_come_back(rig: Rig) -> None:
+    """A connection whose answer is lost on the way is never given back: closing the pool would wait for it, and then fail."""
+    pool = await open_pool(rig.site.settings("ledger"), "ledger")
+    await pool.acquire()
+    await close_pool(pool)
+    with pytest.raises(asyncpg.InterfaceError):
+        await pool.fetchval("SELECT 1")
