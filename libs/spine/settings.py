@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     faults: str = ""
     # Beyond some hundred rows a transaction gains little (docs/performance.md). The target is a third of the lock timeout: a command that
     # waits for its lane waits less than it may. Much less, and a busy machine makes batches small, which makes it busier.
-    batch_max: int = Field(default=1000, ge=1, le=10000)
+    batch_max: int = Field(default=2000, ge=1, le=10000)
     batch_target_ms: float = 300.0
     # One computes while another waits for the store; more would only hold locks longer.
     transaction_concurrency: int = Field(default=3, ge=1, le=64)
