@@ -160,8 +160,10 @@ class TaskRunner:
                 async with asyncio.timeout(task.call_seconds):
                     async for ref, result in submit_many(requests, Deadline(task.call_seconds)):
                         if ref in asked:
-                            row, cause, request = asked.pop(ref)
+                            row, cause, request = asked[ref]
                             await self._said(task, row, request, cause, result)
+                            # Not before: time that runs out while an answer is put off would leave a call that nobody has in hand.
+                            del asked[ref]
             except Exception as error:  # whatever went wrong on the way, the outside may have done it
                 code = type(error).__name__
         for row, cause, request in asked.values():
