@@ -11,7 +11,6 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import aiohttp
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -20,7 +19,7 @@ from ingress.tables import ensure_tables
 from laws.topics import TOPICS, TRAFFIC
 from spine.deadline import Deadline
 from spine.provision import apply
-from testkit.edge_site import edge_environment
+from testkit.edge_site import edge_environment, edge_ready
 from testkit.engines import EngineSet
 from testkit.harness import Process, free_port, module_argv
 
@@ -56,7 +55,7 @@ class Ground:
         process = Process("ingress", argv, environment, port, self._folder / f"edge-{port}.log")
         process.start()
         try:
-            await _serves(process, Deadline(_START_S))
+            await edge_ready(process, Deadline(_START_S))
             yield process
         finally:
             process.terminate()
@@ -121,16 +120,3 @@ class Producer:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
         await self._process.wait()
-
-
-async def _serves(process: Process, deadline: Deadline) -> None:
-    async with aiohttp.ClientSession() as session:
-        while True:
-            deadline.check("the edge to serve")
-            if not process.alive:
-                raise RuntimeError(f"the edge ended by itself:\n{process.log.read_text(errors='replace')[-2000:]}")
-            with contextlib.suppress(aiohttp.ClientError, OSError):
-                async with session.get(f"http://127.0.0.1:{process.port}/v1/ops/health") as answer:
-                    if answer.status == 200:
-                        return
-            await asyncio.sleep(0.05)

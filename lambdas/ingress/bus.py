@@ -122,7 +122,7 @@ class Bus:
 
     async def refresh(self) -> None:
         """Asks who cluster and topics are. Raises BusError where they are not what the catalogue says, aiokafka's errors else."""
-        from spine.bus import TopicWatch  # noqa: PLC0415
+        from spine.bus import TopicWatch  # noqa: PLC0415  not before a cold start is over
 
         self._options = self._options or _client_options(self._settings)
         watch = TopicWatch(self._options)
@@ -227,8 +227,8 @@ class Bus:
 
         What is not read within `within_s` is left: the answer says how far it came. Raises BusError where nothing can be read.
         """
-        from aiokafka import AIOKafkaConsumer, TopicPartition  # noqa: PLC0415
-        from aiokafka.errors import KafkaError  # noqa: PLC0415
+        from aiokafka import AIOKafkaConsumer, TopicPartition  # noqa: PLC0415  not before a cold start is over
+        from aiokafka.errors import KafkaError  # noqa: PLC0415  not before a cold start is over
 
         wanted = Wanted(rows)
         where = TopicPartition(self._prefix + topic, partition)
@@ -282,7 +282,7 @@ class Bus:
         ending.add_done_callback(self._endings.discard)
 
     async def _read_ends(self) -> dict[tuple[str, int], int]:
-        from aiokafka import AIOKafkaConsumer, TopicPartition  # noqa: PLC0415
+        from aiokafka import AIOKafkaConsumer, TopicPartition  # noqa: PLC0415  not before a cold start is over
 
         wanted = [TopicPartition(self._prefix + topic.name, index) for topic in TOPICS for index in range(topic.partitions)]
         consumer = AIOKafkaConsumer(**self._options, enable_auto_commit=False)

@@ -1,7 +1,7 @@
 """What the two tables' streams bring to the archive in the cloud, made of the rows themselves where no stream is.
 
-DynamoDB Local has streams, at twice the cost of every write on the machine that is shared with everything else: so the rows are looked
-through now and then instead, and those that changed since go out in the words of a stream.
+DynamoDB Local has streams, which make its writes dearer on the machine that is shared with everything else: so the rows are looked through
+now and then instead, and those that changed since go out in the words of a stream.
 """
 
 import time

@@ -28,7 +28,7 @@ def spine(
     """The whole platform under a load that waits for nobody; ends reconciled, with latency, backlog, memory and CPU over time."""
     # Imported here and below: matplotlib takes a second that the other commands need not wait.
     from testkit.bench.plan import SpineOptions  # noqa: PLC0415  only the command that runs needs it
-    from testkit.bench.spine import measure  # noqa: PLC0415
+    from testkit.bench.spine import measure  # noqa: PLC0415  loaded by this command alone
 
     options = SpineOptions(
         rate=rate,
@@ -61,7 +61,7 @@ def rules(
     sizes: Annotated[str, typer.Option(help="rules of each pack, with commas between")] = "16,100,400",
 ) -> None:
     """What a pack of N rules costs an event, beside a plain evaluation of the same pack."""
-    from testkit.bench.rules import GOAL_US, measure  # noqa: PLC0415
+    from testkit.bench.rules import GOAL_US, measure  # noqa: PLC0415  loaded by this command alone
 
     costs = measure([int(size) for size in sizes.split(",")])
     for cost in costs:
@@ -90,7 +90,7 @@ def growth(
     out: Annotated[Path, typer.Option(help="where growth.json goes")] = Path("runs/bench_growth"),
 ) -> None:
     """What an event costs a law service as its inbox, its partitions and its workers grow."""
-    from testkit.bench.growth import GrowthOptions, measure  # noqa: PLC0415
+    from testkit.bench.growth import GrowthOptions, measure  # noqa: PLC0415  loaded by this command alone
 
     out.mkdir(parents=True, exist_ok=True)
     options = GrowthOptions(_numbers(rows), _numbers(partitions), _numbers(workers), events, rounds, out)
@@ -108,7 +108,7 @@ def handover(
     out: Annotated[Path, typer.Option(help="where handover.json goes")] = Path("runs/bench_handover"),
 ) -> None:
     """The longest delay of any event when a worker joins, is told to end, and is killed; with leases, and with a consumer group."""
-    from testkit.bench.handover import HandoverOptions, measure  # noqa: PLC0415
+    from testkit.bench.handover import HandoverOptions, measure  # noqa: PLC0415  loaded by this command alone
 
     out.mkdir(parents=True, exist_ok=True)
     options = HandoverOptions(
@@ -126,7 +126,7 @@ def world(
     ),
 ) -> None:
     """What a step of the world costs, and what playing one holds in memory as it grows."""
-    from testkit.bench.world import measure, verdicts  # noqa: PLC0415
+    from testkit.bench.world import measure, verdicts  # noqa: PLC0415  loaded by this command alone
 
     said = verdicts(measure(list(_numbers(sizes)), typer.echo))
     for met, text in said:
@@ -142,7 +142,7 @@ def retention(
     out: Annotated[Path, typer.Option(help="where retention.json goes")] = Path("runs/bench_retention"),
 ) -> None:
     """Drop a closed run under a working service: the longest stall of any event, and what becomes of late records."""
-    from testkit.bench.retention import RetentionOptions, line_of, measure  # noqa: PLC0415
+    from testkit.bench.retention import RetentionOptions, line_of, measure  # noqa: PLC0415  loaded by this command alone
 
     out.mkdir(parents=True, exist_ok=True)
     typer.echo(line_of(asyncio.run(measure(RetentionOptions(rows=rows, rate=rate, out=out), typer.echo))))

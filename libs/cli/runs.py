@@ -39,9 +39,9 @@ def drop(
     wait: Annotated[float, typer.Option(min=0, help="seconds for every lane to read what stands on its topics now")] = 60.0,
 ) -> None:
     """Drop the identities of a closed run: its inbox partition. The registry keeps it, so that a late record of it is still CLOSED_RUN."""
-    from audit.offline import declared, offline_settings  # noqa: PLC0415
-    from spine.deadline import Deadline, DeadlineExceededError  # noqa: PLC0415
-    from spine.retention import NotDroppableError, drop_run  # noqa: PLC0415
+    from audit.offline import declared, offline_settings  # noqa: PLC0415  loaded by this command alone
+    from spine.deadline import Deadline, DeadlineExceededError  # noqa: PLC0415  loaded by this command alone
+    from spine.retention import NotDroppableError, drop_run  # noqa: PLC0415  loaded by this command alone
 
     declaration = declared(service, offline_settings())
     try:

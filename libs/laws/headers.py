@@ -61,6 +61,14 @@ RUNTIME_LANES = frozenset(
 )
 
 
+_ODD: Final = frozenset("13579bdf")
+
+
+def is_sampled(traceparent: str) -> bool:
+    """Whether the flags of a lawful traceparent, whose last hex digit this is, say that the caller recorded the trace."""
+    return traceparent[54] in _ODD
+
+
 class Provenance(NamedTuple):
     """What decided: carried by every output as headers and by every row as columns (authority.md 7.5)."""
 
@@ -98,7 +106,7 @@ class Correlation(NamedTuple):
     @property
     def sampled(self) -> bool:
         """Whether the caller recorded this trace."""
-        return int(self.traceparent[53:55], 16) & 1 == 1
+        return is_sampled(self.traceparent)
 
     def headers(self) -> list[tuple[str, bytes]]:
         """The correlation headers of a record."""

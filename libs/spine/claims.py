@@ -13,10 +13,10 @@ import structlog
 from laws.claims import CLAIM, ClaimError, payload_of
 from laws.contracts.audit import SubjectKey
 from laws.envelope import Envelope, decode_envelope
-from laws.headers import Correlation, read_correlation
+from laws.headers import read_correlation
 from laws.reasons import Reason
-from spine.inputs import Decoder, Input, Poison, Source
-from spine.service import Anomaly, Cause
+from spine.inputs import Decoder, Input, Poison, Source, cause_of
+from spine.service import Anomaly
 
 _log = structlog.get_logger(__name__)
 
@@ -87,9 +87,5 @@ def _refused(item: Input, source: Source, envelope: Envelope, decoder: Decoder, 
     details = {"claim_ref": error.claim_ref, "claim": error.reason}
     anomaly = Anomaly(Reason.PAYLOAD_HASH_MISMATCH, subject, error.claimed, error.found, details)
     item.poison = Poison(Reason.PAYLOAD_HASH_MISMATCH, f"claim {error}", anomaly)
-    item.cause = _cause(correlation, envelope)
+    item.cause = cause_of(correlation, envelope)
     return item
-
-
-def _cause(correlation: Correlation, envelope: Envelope) -> Cause:
-    return Cause(correlation, envelope.manifest_fingerprint, envelope.parameter_hash, envelope.seed, envelope.scenario_id, envelope.ts_utc)

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import lru_cache
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -58,6 +60,8 @@ def uuid_of(text: str) -> UUID:
     """A topic id as the store takes it: asyncpg's own type goes on the wire without a detour. The same few are used for every row."""
     return UUID(text)
 
+
+_PLACE_OF = attrgetter("topic", "partition")
 
 SOURCE_ENCODER = msgspec.msgpack.Encoder()
 SOURCE_DECODER = msgspec.msgpack.Decoder(Source)
@@ -205,14 +209,7 @@ class Decoder:
             payload_hash=payload_hash(envelope.event_type, raw, envelope.schema_version),
             ts_utc=envelope.ts_utc,
             producer=envelope.producer,
-            cause=Cause(
-                correlation,
-                envelope.manifest_fingerprint,
-                envelope.parameter_hash,
-                envelope.seed,
-                envelope.scenario_id,
-                envelope.ts_utc,
-            ),
+            cause=cause_of(correlation, envelope),
             key=source.key,
             origin=source.coordinate,
         )
@@ -240,6 +237,11 @@ class Decoder:
         return checked
 
 
+def cause_of(correlation: Correlation, envelope: Envelope) -> Cause:
+    """What descends from a record, or is told of it, says of where it comes from."""
+    return Cause(correlation, envelope.manifest_fingerprint, envelope.parameter_hash, envelope.seed, envelope.scenario_id, envelope.ts_utc)
+
+
 def reads_of(declared: Reads) -> tuple[set[Read], set[ReadWaits]]:
     """The declared reads, each once: rows and waits."""
     rows: set[Read] = set()
@@ -255,21 +257,10 @@ def reads_of(declared: Reads) -> tuple[set[Read], set[ReadWaits]]:
 def ranges_of(inputs: Sequence[Input]) -> dict[tuple[str, int], tuple[int, int, str, str]]:
     """{(topic, partition): (start, end, topic id, cluster id)} of the records among the inputs; offsets must be contiguous by then."""
     ranges: dict[tuple[str, int], tuple[int, int, str, str]] = {}
-    sources = [item.source for item in inputs if item.inlet is Inlet.RECORDS and item.source is not None]
-    # A topic's records come together, so that only where one topic ends and the next begins there is something to note.
-    first = last = None
-    for source in sources:
-        if first is None or last is None or source.partition != first.partition or source.topic != first.topic:
-            _note_range(ranges, first, last)
-            first = source
-        last = source
-    _note_range(ranges, first, last)
+    sources = (item.source for item in inputs if item.inlet is Inlet.RECORDS and item.source is not None)
+    for place, some in groupby(sources, _PLACE_OF):
+        taken = list(some)
+        first, last = taken[0], taken[-1]
+        start = ranges[place][0] if place in ranges else first.offset
+        ranges[place] = (start, last.offset + 1, last.topic_id, last.cluster_id)
     return ranges
-
-
-def _note_range(ranges: dict[tuple[str, int], tuple[int, int, str, str]], first: Source | None, last: Source | None) -> None:
-    if first is None or last is None:
-        return
-    place = (first.topic, first.partition)
-    start = ranges[place][0] if place in ranges else first.offset
-    ranges[place] = (start, last.offset + 1, last.topic_id, last.cluster_id)

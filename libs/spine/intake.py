@@ -46,7 +46,6 @@ class Intake:
         self._partitions = {position.topic.name: TopicPartition(prefix + position.topic.name, position.partition) for position in positions}
         self._next = {position.topic.name: position.next_offset for position in positions}
         self._reseeked: set[str] = set()
-        self._held: tuple[TopicPartition, ...] = ()
         self._read_up_to_ms: dict[str, int] = {}
 
     def start(self) -> None:
@@ -66,7 +65,7 @@ class Intake:
 
         Raises BusError with GAP for a hole that one re-seek does not close.
         """
-        self._read_on()
+        self._consumer.resume(*self._partitions.values())
         try:
             batches = await self._consumer.getmany(timeout_ms=wait_ms, max_records=max_records)
         except OffsetOutOfRangeError as error:
@@ -78,18 +77,10 @@ class Intake:
             return Fetched(sources, {}, more=False)
         more = any(self.lag().values())
         if not more:
-            self._hold()
+            # The client would ask at once for the little that comes next and keep it: the next batch would be that old, and asked for
+            # twice.
+            self._consumer.pause(*self._partitions.values())
         return Fetched(sources, await self._ends(), more)
-
-    def _hold(self) -> None:
-        # The client would ask at once for the little that comes next and keep it: the next batch would be that old, and asked for twice.
-        self._held = tuple(self._partitions.values())
-        self._consumer.pause(*self._held)
-
-    def _read_on(self) -> None:
-        if self._held:
-            self._consumer.resume(*self._held)
-            self._held = ()
 
     def _contiguous(self, name: str, records: list[ConsumerRecord]) -> list[Source]:
         taken: list[Source] = []

@@ -63,7 +63,8 @@ class Settings(BaseSettings):
     phase_id: Label = "P6"
     otlp_file: str = ""
     faults: str = ""
-    # Beyond some hundred rows a transaction gains little (docs/performance.md). The target is a third of the lock timeout: a command that
+    # What a transaction costs by itself is shared by its records; with more of them than this little is gained, and a lane's lock is held
+    # longer (docs/performance.md). The target is a third of the lock timeout: a command that
     # waits for its lane waits less than it may. Much less, and a busy machine makes batches small, which makes it busier.
     batch_max: int = Field(default=2000, ge=1, le=10000)
     batch_target_ms: float = 300.0

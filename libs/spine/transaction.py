@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-from laws.headers import Provenance
+from laws.headers import Provenance, is_sampled
 from laws.ids import snapshot_hash
 from laws.reasons import Reason
 from laws.times import format_instant
@@ -42,8 +42,6 @@ from spine.writes import Writes, shared_parts
 
 # SQLSTATE classes that are about the data of an effect: 22 data exception, 23 integrity constraint violation.
 _DATA_FAULTS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-
-_ODD = frozenset("13579bdf")
 
 
 class Law:
@@ -503,10 +501,7 @@ class _Apply:
             tasks=self._writes.tasks,
             first_due=self._writes.first_due,
             emitted=tuple(
-                (row.event_type, row.traceparent, row.cause_traceparent)
-                for row, _ in self._writes.outbox
-                # The last hex digit of the flags: odd where the trace is sampled.
-                if row.traceparent[54] in _ODD
+                (row.event_type, row.traceparent, row.cause_traceparent) for row, _ in self._writes.outbox if is_sampled(row.traceparent)
             ),
         )
 

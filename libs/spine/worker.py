@@ -372,7 +372,7 @@ async def serve(service: Service, settings: Settings) -> None:
         uvicorn.Config(app, host=settings.http_host, port=settings.http_port, log_config=None, access_log=False, lifespan="off")
     )
     # uvicorn's own handlers would end the process before its lanes are drained.
-    server.capture_signals = _no_signals  # type: ignore[method-assign]
+    server.capture_signals = _no_signals  # type: ignore[method-assign]  # its only way to leave signals alone
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)

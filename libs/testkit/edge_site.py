@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import secrets
 from typing import Any
 
+import aiohttp
+
+from spine.deadline import Deadline
 from testkit.engines import Endpoints
+from testkit.harness import Process
 
 RUN = "platform_20260105T000000Z"
 SCENARIO_RUN = "5" * 32
@@ -55,3 +61,19 @@ def edge_environment(endpoints: Endpoints, name: str, key_hash: str) -> dict[str
         "FP_IG_QUARANTINE_TABLE": f"{name}-quarantine",
         "FP_IG_RATE_PROFILE": "scale",
     }
+
+
+async def edge_ready(edge: Process, deadline: Deadline) -> None:
+    """Returns once an edge says that it is GREEN. Raises DeadlineExceededError, and RuntimeError with its last words where it ended."""
+    async with aiohttp.ClientSession() as session:
+        while True:
+            deadline.check("the edge to be healthy")
+            if not edge.alive:
+                raise RuntimeError(f"the edge ended:\n{edge.log.read_text(errors='replace')[-2000:]}")
+            try:
+                async with session.get(f"http://127.0.0.1:{edge.port}/v1/ops/health") as answer:
+                    if answer.status == 200 and (await answer.json())["state"] == "GREEN":
+                        return
+            except (aiohttp.ClientError, json.JSONDecodeError):
+                pass  # not listening yet: the deadline bounds this
+            await asyncio.sleep(0.05)

@@ -96,7 +96,7 @@ _values = st.sampled_from(
 def test_the_short_way_takes_what_the_rule_takes_and_says_the_same_of_it(changes: dict[str, bytes | None]) -> None:
     headers = {**COMPLETE, **changes}
     found, missing = read_correlation(headers.items())  # type: ignore[arg-type]  # a header without a value comes as None
-    assert missing == missing_headers(headers)  # type: ignore[arg-type]
+    assert missing == missing_headers(headers)  # type: ignore[arg-type]  # as above
     if missing:
         assert found is None
         return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
 import secrets
 import subprocess
@@ -13,12 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import aiohttp
-
 from audit.offline import declared
 from laws.ids import scenario_run_id
 from spine.deadline import Deadline, DeadlineExceededError
 from spine.tokens import issue
+from testkit.edge_site import edge_ready
 from testkit.engines import EngineSet, attached, start
 from testkit.harness import Process, Site, free_port, module_argv, new_site, worker_process
 from testkit.world import RunIds
@@ -190,7 +188,7 @@ async def _start(platform: Platform, plan: PlatformPlan, say: Callable[[str], No
                 os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
     say(f"processes: {sum(len(group) for group in platform.processes.values())} starting")
     deadline = Deadline(_START_SECONDS)
-    await _edge_ready(edge, deadline)
+    await edge_ready(edge, deadline)
     await asyncio.gather(*(process.ready(deadline) for name in SERVICES for process in platform.processes[name]))
 
 
@@ -249,21 +247,6 @@ def _edge(platform: Platform, plan: PlatformPlan) -> Process:
     if plan.archive:
         argv += ["--archive", str(platform.archive)]
     return Process("ingress", argv, environment, port, platform.folder / "logs" / "ingress.log")
-
-
-async def _edge_ready(edge: Process, deadline: Deadline) -> None:
-    async with aiohttp.ClientSession() as session:
-        while True:
-            deadline.check("the edge to be healthy")
-            if not edge.alive:
-                raise RuntimeError(f"the edge ended:\n{edge.log.read_text(errors='replace')[-2000:]}")
-            try:
-                async with session.get(f"http://127.0.0.1:{edge.port}/v1/ops/health") as answer:
-                    if answer.status == 200 and (await answer.json())["state"] == "GREEN":
-                        return
-            except (aiohttp.ClientError, json.JSONDecodeError):
-                pass  # not listening yet: the deadline bounds this
-            await asyncio.sleep(0.05)
 
 
 def new_run(seed: int) -> RunIds:

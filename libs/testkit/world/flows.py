@@ -81,7 +81,7 @@ class Flows:
         self._flow_ids = FlowIds(config.seed)
         self._places = EntityIds(config.seed, "site")
         self._rng = Random(f"{config.seed}|flows")  # noqa: S311 - the world is reproducible, not secret
-        self._lateness = Random(f"{config.seed}|lateness")  # noqa: S311
+        self._lateness = Random(f"{config.seed}|lateness")  # noqa: S311  reproducible, not secret
         self._arrival_seq = [0] * config.merchants
         self._serial = 0
         self._late = strata(f"{config.seed}|late", config.mess.late_context_per_flow, EARLY_FLOWS)

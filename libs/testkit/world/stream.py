@@ -57,7 +57,7 @@ class Stream:
         self._sessions = EntityIds(config.seed, "session")
         self._session_count = 0
         self._arrivals = Random(f"{config.seed}|arrivals")  # noqa: S311 - the world is reproducible, not secret
-        self._attacks = Random(f"{config.seed}|attacks")  # noqa: S311
+        self._attacks = Random(f"{config.seed}|attacks")  # noqa: S311  reproducible, not secret
         self._heap: list[tuple[int, int, _Happening]] = []
         self._pushed = 0
         self._steps = self._play()
