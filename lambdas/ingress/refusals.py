@@ -1,5 +1,6 @@
 """Refused items: durable before anybody is told, and what a mismatch says to the audit topic (domain.md 2.7, 2.12)."""
 
+import asyncio
 import secrets
 from datetime import UTC, datetime
 
@@ -39,6 +40,7 @@ class Refusals:
         """One that no event was made of yet."""
         self._waiting: list[Record] = []
         """The events of those that are not on the bus yet: one a minute while it is away."""
+        self._raising = asyncio.Lock()
 
     async def refuse(self, refused: Refused, caller: Caller, mismatch: Mismatch | None = None) -> Answer:
         """QUARANTINE, told only once the record is durable."""
@@ -131,15 +133,13 @@ class Refusals:
         self._waiting.append(record)
 
     async def _raise(self) -> None:
-        """Publishes the events of spikes. The watch and a refusal may both be here: what one of them has in hand the other does not see."""
-        while self._waiting:
-            record = self._waiting.pop(0)
-            try:
+        """Publishes the events of spikes. The watch and a refusal may both be here: whoever comes second waits for what the first one has in
+        hand, and may not take it for told before it is."""
+        async with self._raising:
+            while self._waiting:
                 await self._bus.ensure()
-                await self._bus.publish(record)
-            except BaseException:
-                self._waiting.insert(0, record)
-                raise
+                await self._bus.publish(self._waiting[0])
+                del self._waiting[0]
 
     async def _announce(self, mismatch: Mismatch) -> None:
         await self._bus.ensure()

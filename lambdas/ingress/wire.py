@@ -37,6 +37,8 @@ class Wire:
         )
         self._slots = asyncio.Semaphore(connections)
         self._free: list[_Connection] = []
+        self.opened = 0
+        """Connections that were made since the beginning."""
 
     async def post(self, body: bytes, headers: Mapping[str, str], timeout_s: float) -> tuple[int, bytes]:
         """Status and body of the answer. Raises WireError, also where the time is over."""
@@ -73,6 +75,7 @@ class Wire:
 
     async def _connect(self) -> "_Connection":
         _, connection = await asyncio.get_running_loop().create_connection(_Connection, self._host, self._port, ssl=self._tls)
+        self.opened += 1
         return connection
 
 

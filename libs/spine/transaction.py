@@ -21,6 +21,7 @@ from spine.emission import Emitter
 from spine.faults import CONNECTION_FAULTS
 from spine.inputs import SOURCE_DECODER, SOURCE_ENCODER, Decoder, Inlet, Input, Poison, ranges_of, reads_of
 from spine.judged import Judged
+from spine.judging import Judging
 from spine.lanes import LaneSpec
 from spine.outcome import (
     Applied,
@@ -38,7 +39,7 @@ from spine.service import Anomaly, Append, Call, Cause, Effect, Emit, Put, Read,
 from spine.steps import Step, reached
 from spine.tables import Table
 from spine.turn import IllegalEffectError, Turn, Versioned, wait_ref
-from spine.writes import Writes, shared_parts
+from spine.writes import Writes
 
 # SQLSTATE classes that are about the data of an effect: 22 data exception, 23 integrity constraint violation.
 _DATA_FAULTS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
@@ -190,34 +191,8 @@ class _Apply:
     async def _judge(self) -> None:
         names = {item.cause.correlation.platform_run_id for item in self._inputs if item.cause is not None}
         numbers = await self._law.run_numbers(self._connection, names) if names else {}
-        firsts: dict[tuple[int, int, bytes], int] = {}
-        asked: list[tuple[int, Judged]] = []
-        later: list[Judged] = []
-        for i, judged in enumerate(self._judged):
-            item = judged.item
-            if item.cause is not None:
-                item.run_no = numbers.get(item.cause.correlation.platform_run_id)
-            if item.event is None:
-                continue
-            run_no = judged.run_no = item.run_no
-            if item.identified:
-                continue
-            if run_no is None:
-                run = item.event.identity.platform_run_id
-                judged.park(Reason.RUN_UNKNOWN, f"platform_run_id={run} is not registered here", holds_key=False)
-                continue
-            key = (run_no, judged.class_no, judged.event_id)
-            first = firsts.setdefault(key, i)
-            if first == i:
-                asked.append((i, judged))
-            else:
-                judged.first_index = first
-                later.append(judged)
-        if asked:
-            await self._dedupe(asked)
-        for judged in later:
-            self._against_first(judged)
-        await self._read_replies([judged for _, judged in asked if judged.verdict is Verdict.DUPLICATE])
+        judging = Judging(self._connection, self._spec.lane, self.lane_seq, self._writes.epoch, self._judged)
+        await self._read_replies(await judging.judge(numbers))
 
     async def _read_replies(self, duplicates: list[Judged]) -> None:
         if self._inputs[0].inlet is not Inlet.COMMAND or not duplicates:
@@ -232,56 +207,6 @@ class _Apply:
         for judged in duplicates:
             if found := stored.get((judged.class_no, judged.event_id)):
                 self._stored_replies[id(judged.item)] = found
-
-    async def _dedupe(self, asked: list[tuple[int, Judged]]) -> None:
-        at, shared = shared_parts((judged.run_no, judged.class_no, *judged.item.place[:2]) for _, judged in asked)
-        rows = await self._connection.fetch(
-            sql.DEDUPE,
-            *shared(4),
-            at,
-            [judged.event_id for _, judged in asked],
-            [judged.payload_hash for _, judged in asked],
-            [judged.item.place[2] for _, judged in asked],
-            self._spec.lane,
-            self.lane_seq,
-            self._writes.epoch,
-        )
-        if len(rows) == len(asked):
-            return
-        fresh = set(map(tuple, rows))
-        known = [(i, judged) for i, judged in asked if (judged.run_no, judged.class_no, judged.event_id) not in fresh]
-        for _, judged in known:
-            # Neither new nor, by that statement's snapshot, known for certain: it may have been committed meanwhile.
-            judged.verdict = Verdict.LOOK_AGAIN
-        await self._look_again(known)
-
-    async def _look_again(self, known: list[tuple[int, Judged]]) -> None:
-        rows = await self._connection.fetch(
-            sql.FIRST_SIGHT,
-            [i for i, _ in known],
-            [judged.run_no for _, judged in known],
-            [judged.class_no for _, judged in known],
-            [judged.event_id for _, judged in known],
-        )
-        for row in rows:
-            judged = self._judged[row["ord"]]
-            if row["state"] != "OPEN":
-                judged.park(Reason.CLOSED_RUN, f"platform_run_id={judged.identity.platform_run_id} is closed", holds_key=False)
-            elif row["first_hash"] is not None:
-                judged.compare(row)
-        if left := [judged.identity for _, judged in known if judged.verdict is Verdict.LOOK_AGAIN]:
-            # A conflicting row that a second snapshot still can't see does not exist: retry the batch rather than guess.
-            raise asyncpg.SerializationError(f"identities {left} conflict with rows that cannot be seen; apply the batch again")
-
-    def _against_first(self, judged: Judged) -> None:
-        first = self._judged[judged.first_index]
-        if first.verdict is Verdict.PARKED and not first.identified:
-            judged.park(first.reason or Reason.RUN_UNKNOWN, first.detail, holds_key=False)
-            return
-        known = first.first_hash if first.first_hash is not None else first.payload_hash
-        judged.first_hash = known
-        judged.first_place = first.first_place if first.first_hash is not None else first.item.place
-        judged.verdict = Verdict.DUPLICATE if judged.payload_hash == known else Verdict.MISMATCH
 
     # --- read ---
 

@@ -14,6 +14,7 @@ from spine import commands, lane_worker, ownership, publisher, sql, tasks, trans
 from spine.db import Db
 from spine.inputs import Source
 from spine.intake import Intake
+from spine.judging import Judging
 from spine.outcome import Fence, UnknownCommitError
 from testkit.wrong import Wrong
 
@@ -46,7 +47,7 @@ def _without(statement: str, rule: str, instead: str) -> str:
 
 
 def _dedupe_outside(put: Put) -> None:
-    inside = Apply._dedupe
+    inside = Judging._dedupe
 
     async def dedupe(self: Any, asked: Any) -> None:
         connection = self._connection
@@ -58,7 +59,7 @@ def _dedupe_outside(put: Put) -> None:
             finally:
                 self._connection = connection
 
-    put(Apply, "_dedupe", dedupe)
+    put(Judging, "_dedupe", dedupe)
 
 
 def _gaps_allowed(put: Put) -> None:
