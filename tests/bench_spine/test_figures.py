@@ -67,7 +67,7 @@ def test_windows_hold_ten_seconds_each() -> None:
 
 
 def look(at: float, backlog: int = 0, **spent: Spent) -> Look:
-    return Look(at, {"decision_fabric": {0: backlog}}, {}, spent)
+    return Look(at, {"decision_fabric": {0: backlog}}, {}, spent, {}, {})
 
 
 def test_recovery_is_when_latency_and_backlog_are_back_and_stay_back() -> None:

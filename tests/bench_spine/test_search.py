@@ -26,7 +26,7 @@ class FakePlatform:
 
     async def look(self) -> Look:
         behind, self._behind = self._behind, max(0, self._behind - 60_000)
-        return Look(0.0, {"decision_fabric": {0: behind}}, {}, {})
+        return Look(0.0, {"decision_fabric": {0: behind}}, {}, {}, {}, {})
 
 
 async def search(holds: float, ceiling: float) -> tuple[list[dict[str, Any]], float, FakePlatform]:

@@ -112,6 +112,29 @@ def cpu_us_per_event(looks: Sequence[Look], begin: float, end: float, events: in
     return {name: 1e6 * seconds / (events * share) for name, seconds in sorted(spent.items(), key=lambda entry: -entry[1])}
 
 
+class Pace(NamedTuple):
+    """How a service's lanes went through their records, over a time."""
+
+    service: str
+    transactions_per_s: float
+    records_per_transaction: float
+    """Of its topics; a transaction of answers, timers or commands has none."""
+
+
+def paces(looks: Sequence[Look], begin: float, end: float) -> list[Pace]:
+    """Of every service that applied something, over a time."""
+    inside = [look for look in looks if begin <= look.at <= end]
+    if len(inside) < 2:
+        return []
+    first, last = inside[0], inside[-1]
+    found = []
+    for name in sorted(last.transactions):
+        transactions, read = last.transactions[name] - first.transactions[name], last.read[name] - first.read[name]
+        if transactions:
+            found.append(Pace(name, transactions / (last.at - first.at), read / transactions))
+    return found
+
+
 def told_between(told: Sequence[Mapping[str, Any]], begin: float, end: float) -> list[Mapping[str, Any]]:
     """What the driver said within a time."""
     return [said for said in told if begin <= said["at"] <= end]

@@ -144,7 +144,12 @@ def _cpu(summary: dict[str, Any]) -> str:
     costs = summary["cpu_us_per_event"]
     whole = sum(costs.values())
     rows = [(name, f"{us:,.1f}", f"{100 * us / whole:.1f} %") for name, us in costs.items() if us >= 0.05]
-    return table(("process", "us", "share"), [*rows, ("all", f"{whole:,.1f}", "")])
+    paces = [
+        (pace["service"], f"{pace['transactions_per_s']:,.1f}", f"{pace['records_per_transaction']:,.0f}") for pace in summary["paces"]
+    ]
+    return table(("process", "us", "share"), [*rows, ("all", f"{whole:,.1f}", "")]) + table(
+        ("service", "transactions/s", "records in one"), paces
+    )
 
 
 def _steps(costs: list[dict[str, Any]]) -> str:

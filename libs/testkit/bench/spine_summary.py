@@ -17,6 +17,7 @@ from testkit.bench.spine_figures import (
     between,
     cpu_us_per_event,
     memories,
+    paces,
     percentiles,
     recovery,
     told_between,
@@ -90,6 +91,14 @@ def summary_of(course: Course, bus: Bus, result: Reconciliation) -> dict[str, An
             {"at": look.at, **{name: spent.own_bytes for name, spent in look.spent.items() if spent.own_bytes}} for look in course.looks
         ],
         "cpu_us_per_event": {name: round(us, 2) for name, us in cpu_us_per_event(course.looks, steady.begin, steady.end, admitted).items()},
+        "paces": [
+            {
+                "service": pace.service,
+                "transactions_per_s": round(pace.transactions_per_s, 1),
+                "records_per_transaction": round(pace.records_per_transaction, 1),
+            }
+            for pace in paces(course.looks, steady.begin, steady.end)
+        ],
         "steps": [_cost(cost) for cost in _step_costs(course, admitted, steady)],
         "driver": {"responses_by_status": course.sent["responses_by_status"], "kinds": course.sent["kinds"], "told": course.told},
     }
@@ -165,6 +174,10 @@ def lines_of(summary: dict[str, Any], result: Reconciliation) -> list[str]:
         f"  later admission to decision: {', '.join(f'{share} {latency[share]} ms' for share in ('p50', 'p95', 'p99', 'max'))}",
         f"  context waits apart: {apart['events']:,}, p50 {apart['p50']} ms, max {apart['max']} ms",
         "  CPU us an admitted event: " + ", ".join(f"{name} {us:.0f}" for name, us in summary["cpu_us_per_event"].items() if us >= 0.5),
+        "  transactions/s of so many records: "
+        + ", ".join(
+            f"{each['service']} {each['transactions_per_s']:.1f} of {each['records_per_transaction']:.0f}" for each in summary["paces"]
+        ),
         f"  in all {sum(summary['cpu_us_per_event'].values()):.0f} us; drained {summary['drain_seconds']} s after the last body",
     ]
     for held in summary["memory"]:

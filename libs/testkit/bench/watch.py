@@ -21,6 +21,7 @@ _EVERY = 1.0
 
 _POSITIONS = "SELECT topic, partition, lane, next_offset FROM lane_position"
 _PENDING = "SELECT count(*) FROM pending"
+_TRANSACTIONS = "SELECT coalesce(sum(lane_seq), 0) FROM lane"
 
 
 class Look(NamedTuple):
@@ -33,6 +34,10 @@ class Look(NamedTuple):
     pending: dict[str, int]
     """Waits and calls that are open, by service."""
     spent: dict[str, Spent]
+    transactions: dict[str, int]
+    """Applied by all lanes so far, by service."""
+    read: dict[str, int]
+    """Records applied so far, by service."""
 
     @property
     def backlog(self) -> int:
@@ -99,6 +104,7 @@ class Watch:
             raise RuntimeError("the watch is not started")
         stands = {name: await connection.fetch(_POSITIONS) for name, connection in self._connections.items()}
         pending = {name: int(await connection.fetchval(_PENDING)) for name, connection in self._connections.items()}
+        applied = {name: int(await connection.fetchval(_TRANSACTIONS)) for name, connection in self._connections.items()}
         # After the positions: an end that is older than a position would hide a record that was written between the two.
         ends = await end_offsets(self._consumer, self._topics, self._platform.site.prefix)
         prefix = self._platform.site.prefix
@@ -108,6 +114,7 @@ class Watch:
             for row in rows:
                 end = ends.get(TopicPartition(prefix + row["topic"], row["partition"]), 0)
                 lanes[row["lane"]] = lanes.get(row["lane"], 0) + max(0, end - row["next_offset"])
-        look = Look(time.time(), behind, pending, self._usage.look())
+        read = {name: sum(row["next_offset"] for row in rows) for name, rows in stands.items()}
+        look = Look(time.time(), behind, pending, self._usage.look(), applied, read)
         self.looks.append(look)
         return look
