@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,8 @@ class _Entry:
     body_digest: str
     attempts: int = 0
     outcome: OutcomeLine | None = None
-    settling: asyncio.Task[OutcomeLine] | None = None
+    settling: asyncio.Task[None] | None = None
+    """Writes the outcome; what it raises says why there is none."""
     in_work: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -58,18 +60,25 @@ class Book:
         if entry.in_work == 0:
             entry.idle.set()
 
-    async def settle(self, wanted: OutcomeLine) -> OutcomeLine:
-        """Makes the wanted outcome the outcome of its key, unless it has one; returns the one that holds, once it is durable.
+    async def settle(self, wanted: Sequence[OutcomeLine]) -> list[OutcomeLine | OSError]:
+        """Makes each wanted outcome the outcome of its key, unless it has one; what holds for each, in their order, once it is durable.
 
-        However many callers come at a time, the first one's outcome is written and all get it. Raises OSError if the disk
-        refuses; then the key has no outcome yet.
+        However many callers come at a time, the first one's outcome is written and all get it. Where the disk refuses, its error
+        stands in the place of an outcome; then the key has none yet.
         """
-        entry = self._entries[wanted.key]
-        if entry.outcome is not None:
-            return entry.outcome
-        if entry.settling is None:
-            entry.settling = asyncio.create_task(self._write(entry, wanted))
-        return await asyncio.shield(entry.settling)
+        fresh: dict[str, OutcomeLine] = {}
+        for each in wanted:
+            entry = self._entries[each.key]
+            if entry.outcome is None and entry.settling is None:
+                fresh.setdefault(each.key, each)
+        if fresh:
+            # Appended here and not in the task: their attempts were noted just now, and go to the disk together with them.
+            writing = asyncio.create_task(self._write(list(fresh.values()), self._journal.append(*fresh.values())))
+            for key in fresh:
+                self._entries[key].settling = writing
+        # Who settles each, before the first of them is waited for: one that has failed is nobody's any more.
+        settling = [(entry, entry.settling) for entry in (self._entries[each.key] for each in wanted)]
+        return [await _settled(entry, by) for entry, by in settling]
 
     async def outcome(self, key: str) -> OutcomeLine | None:
         """What became of a key, after all submits of it that have arrived are over; None if nothing did."""
@@ -93,13 +102,14 @@ class Book:
         """Makes everything durable."""
         await self._journal.close()
 
-    async def _write(self, entry: _Entry, wanted: OutcomeLine) -> OutcomeLine:
+    async def _write(self, wanted: Sequence[OutcomeLine], durable: asyncio.Future[None]) -> None:
         try:
-            await self._journal.append(wanted)
+            await durable
         finally:
-            entry.settling = None
-        self._keep(entry, wanted)
-        return wanted
+            for each in wanted:
+                self._entries[each.key].settling = None
+        for each in wanted:
+            self._keep(self._entries[each.key], each)
 
     def _keep(self, entry: _Entry, outcome: OutcomeLine) -> None:
         entry.outcome = outcome
@@ -117,3 +127,13 @@ class Book:
         if owner is None or owner.outcome is not None:
             raise JournalDamagedError(f"a second outcome, or one without a submit, for key {line.key}")
         self._keep(owner, line)
+
+
+async def _settled(entry: _Entry, by: asyncio.Task[None] | None) -> OutcomeLine | OSError:
+    if entry.outcome is None and by is not None:
+        try:
+            await asyncio.shield(by)
+        except OSError as error:
+            return error
+    assert entry.outcome is not None  # whoever has no outcome is being settled, and settling raises what it can't do
+    return entry.outcome

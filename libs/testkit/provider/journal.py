@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +29,7 @@ class OutcomeLine(msgspec.Struct, frozen=True, tag="outcome"):
 
 
 Line = AttemptLine | OutcomeLine
+_encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 
 
@@ -67,13 +69,16 @@ class Journal:
 
     def note(self, line: Line) -> None:
         """Appends a line without waiting; it becomes durable with or before the next append()."""
-        self._enqueue(line, None)
+        self._enqueue((line,), None)
 
-    async def append(self, line: Line) -> None:
-        """Appends a line, in order, and returns once it is on the disk. Raises OSError if the disk refuses or has refused."""
-        durable = asyncio.get_running_loop().create_future()
-        self._enqueue(line, durable)
-        await durable
+    def append(self, *lines: Line) -> asyncio.Future[None]:
+        """Appends lines, in order, at once: what was noted just before goes to the disk with them.
+
+        Done once they are on the disk. Raises OSError if the disk refuses or has refused.
+        """
+        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._enqueue(lines, durable)
+        return durable
 
     async def close(self) -> None:
         """Writes what waits and closes the file."""
@@ -81,8 +86,8 @@ class Journal:
             await asyncio.wait([self._writer])
         self._file.close()
 
-    def _enqueue(self, line: Line, durable: asyncio.Future[None] | None) -> None:
-        self._waiting.append((msgspec.json.encode(line) + b"\n", durable))
+    def _enqueue(self, lines: Sequence[Line], durable: asyncio.Future[None] | None) -> None:
+        self._waiting.append((_encoder.encode_lines(lines), durable))
         if self._writer is None:
             self._writer = asyncio.get_running_loop().create_task(self._write())
 
@@ -92,7 +97,7 @@ class Journal:
                 group, self._waiting = self._waiting, []
                 try:
                     if self.failure is None:
-                        await asyncio.to_thread(self._sync, b"".join(line for line, _ in group))
+                        await asyncio.to_thread(self._sync, b"".join([lines for lines, _ in group]))
                 except OSError as error:
                     self.failure = error
                 for _, durable in group:

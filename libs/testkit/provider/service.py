@@ -6,9 +6,11 @@ answer, in the order in which they are done; GET /v1/effects/{key} tells what be
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b, sha256
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 from aiohttp import web
@@ -21,6 +23,8 @@ MAX_KEY_LENGTH = 200
 MAX_PAGE = 1_000
 MAX_BATCH = 256
 """Lines of one batch."""
+# A body as its digest sees it. The digests stand in journals: another writer's floats, or texts beyond ASCII, would be other bytes.
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,19 @@ class Submit:
     key: str
     action_kind: str
     body_digest: str
+
+
+class _Attempt(NamedTuple):
+    """A submit that counts, and which of its key it is."""
+
+    submit: Submit
+    number: int
+
+
+_Said: TypeAlias = tuple[int, dict[str, str]]
+"""Status and body of an answer."""
+_DONE = (Fault.NONE, Fault.LOST_AFTER)
+"""What befalls an attempt that has its effect."""
 
 
 class BadRequestError(Exception):
@@ -75,26 +92,25 @@ class Provider:
             attempt = self._book.begin(submit.key, submit.body_digest)
         except KeyReusedError:
             return _problem(422, "IDEMPOTENCY_KEY_REUSED", "the key belongs to another body")
-        try:
-            return await self._attempt(request, submit, attempt)
-        finally:
-            self._book.end(submit.key)
-
-    async def _attempt(self, request: web.Request, submit: Submit, attempt: int) -> web.StreamResponse:
-        said = await self._done(submit, attempt)
+        [said] = await self._done([_Attempt(submit, attempt)], self._faults.delay_s(submit.key, attempt))
+        if isinstance(said, OSError):
+            raise said
         return _hang_up(request) if said is None else web.json_response(said[1], status=said[0])
 
-    async def _done(self, submit: Submit, attempt: int) -> tuple[int, dict[str, str]] | None:
-        """Status and body of the answer to an attempt; None where there is none."""
-        if delay := self._faults.delay_s(submit.key, attempt):
-            await asyncio.sleep(delay)
-        fault = self._faults.fault(submit.key, attempt)
-        if fault is Fault.UNAVAILABLE:
-            return 503, _error("UNAVAILABLE", "try again with the same key")
-        if fault is Fault.LOST_BEFORE:
-            return None
-        outcome = await self._book.settle(self._wanted(submit))
-        return None if fault is Fault.LOST_AFTER else (outcome.http_status, _view(outcome))
+    async def _done(self, attempts: Sequence[_Attempt], delay: float) -> list[_Said | OSError | None]:
+        """Status and body of the answer to each attempt, which all have the same delay, and the end of them; None where there is no
+        answer, an OSError where the disk refuses."""
+        try:
+            if delay:
+                await asyncio.sleep(delay)
+            faults = [self._faults.fault(submit.key, number) for submit, number in attempts]
+            # What they do is written together: a disk makes a group durable in the time of one.
+            wanted = [self._wanted(each.submit) for each, fault in zip(attempts, faults, strict=True) if fault in _DONE]
+            outcomes = iter(await self._book.settle(wanted))
+            return [_said(fault, next(outcomes) if fault in _DONE else None) for fault in faults]
+        finally:
+            for submit, _ in attempts:
+                self._book.end(submit.key)
 
     async def _submit_many(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -108,28 +124,40 @@ class Provider:
             return _problem(400, "BAD_REQUEST", f"a line is no wish: {error}")
         response = web.StreamResponse(headers={"content-type": "application/x-ndjson"})
         await response.prepare(request)
-        running = {asyncio.ensure_future(self._one_of_many(submit)) for submit in submits}
+        lines, at_once, late = self._begin_many(submits)
+        # A task for what has a delay of its own, and only for that: most attempts have none.
+        running = {asyncio.create_task(self._lines_of([attempt], delay)) for attempt, delay in late}
+        lines += await self._lines_of(at_once, 0.0)
+        if lines:
+            await response.write(b"".join(lines))
         while running:
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            # An attempt whose answer is lost has no line.
-            told = [line for line in (one.result() for one in done) if line is not None]
-            if told:
-                await response.write(b"".join(told))
+            if lines := [line for one in done for line in one.result()]:
+                await response.write(b"".join(lines))
         await response.write_eof()
         return response
 
-    async def _one_of_many(self, submit: Submit) -> bytes | None:
-        try:
-            attempt = self._book.begin(submit.key, submit.body_digest)
-        except KeyReusedError:
-            return _line(submit.key, 422, _error("IDEMPOTENCY_KEY_REUSED", "the key belongs to another body"))
-        try:
-            said = await self._done(submit, attempt)
-        except OSError:
-            return None
-        finally:
-            self._book.end(submit.key)
-        return None if said is None else _line(submit.key, *said)
+    def _begin_many(self, submits: Sequence[Submit]) -> tuple[list[bytes], list[_Attempt], list[tuple[_Attempt, float]]]:
+        """Lines for submits that do not count, attempts that are done at once, and attempts with their delays."""
+        lines: list[bytes] = []
+        at_once: list[_Attempt] = []
+        late: list[tuple[_Attempt, float]] = []
+        for submit in submits:
+            try:
+                attempt = _Attempt(submit, self._book.begin(submit.key, submit.body_digest))
+            except KeyReusedError:
+                lines.append(_line(submit.key, 422, _error("IDEMPOTENCY_KEY_REUSED", "the key belongs to another body")))
+                continue
+            if delay := self._faults.delay_s(submit.key, attempt.number):
+                late.append((attempt, delay))
+            else:
+                at_once.append(attempt)
+        return lines, at_once, late
+
+    async def _lines_of(self, attempts: Sequence[_Attempt], delay: float) -> list[bytes]:
+        """The lines of a batch's answer to attempts of one delay. One whose answer is lost, or that the disk refuses, has none."""
+        said = await self._done(attempts, delay)
+        return [_line(submit.key, *each) for (submit, _), each in zip(attempts, said, strict=True) if isinstance(each, tuple)]
 
     def _wanted(self, submit: Submit) -> OutcomeLine:
         refusal = self._faults.refusal(submit.key)
@@ -195,8 +223,7 @@ def _submit_of(key: str, raw: bytes) -> Submit:
         raise BadRequestError(400, "BAD_REQUEST", "the body is not JSON") from error
     if not isinstance(body, dict) or not isinstance(body.get("action_kind"), str) or "subject" not in body:
         raise BadRequestError(400, "BAD_REQUEST", "the body is an object with action_kind and subject")
-    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    return Submit(key, body["action_kind"], sha256(canonical.encode()).hexdigest())
+    return Submit(key, body["action_kind"], sha256(_canonical(body).encode()).hexdigest())
 
 
 class _Wish(msgspec.Struct, frozen=True):
@@ -209,6 +236,15 @@ _WISH = msgspec.json.Decoder(_Wish)
 
 def _line(key: str, status: int, body: dict[str, str]) -> bytes:
     return msgspec.json.encode({"key": key, "http_status": status, "body": body}) + b"\n"
+
+
+def _said(fault: Fault, outcome: OutcomeLine | OSError | None) -> _Said | OSError | None:
+    """What is said of an attempt: `outcome` is what became of it where it has its effect."""
+    if fault is Fault.UNAVAILABLE:
+        return 503, _error("UNAVAILABLE", "try again with the same key")
+    if isinstance(outcome, OSError):
+        return outcome
+    return None if outcome is None or fault is Fault.LOST_AFTER else (outcome.http_status, _view(outcome))
 
 
 def _error(code: str, detail: str) -> dict[str, str]:
