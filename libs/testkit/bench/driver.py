@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import msgspec
 import uvloop
 
+from ingress.wire import Wire, WireError
 from spine.deadline import Deadline
 from testkit.bench.bodies import Body, Injection, read_bodies
 from testkit.run.answers import Answers, Place
@@ -36,6 +36,8 @@ _CONNECTIONS = 8
 # Places of admitted events that are remembered for injections: those follow their originals by some two thousand bodies at the most.
 _PLACES = 100_000
 _SETTLE_SECONDS = 180.0
+# Ten times what the edge gives a request: a busy edge must not look like one that is gone.
+_ANSWER_SECONDS = 300.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _INJECT_EVERY = 0.5
 # Surprises that are told in full; more of them say nothing new.
@@ -43,17 +45,17 @@ _SURPRISES = 1000
 _DECISIONS = {"ADMIT": Answer.ADMITTED, "DUPLICATE": Answer.DUPLICATE, "QUARANTINE": Answer.QUARANTINED}
 
 
-class _Ref(msgspec.Struct):
+class _Ref(msgspec.Struct, gc=False):
     topic: str
     partition: int
     offset: str
 
 
-class _Receipt(msgspec.Struct):
+class _Receipt(msgspec.Struct, gc=False):
     eb_ref: _Ref
 
 
-class _Item(msgspec.Struct):
+class _Item(msgspec.Struct, gc=False):
     status: int = 0
     decision: str | None = None
     receipt: _Receipt | None = None
@@ -61,7 +63,7 @@ class _Item(msgspec.Struct):
     quarantine_id: str | None = None
 
 
-class _Many(msgspec.Struct):
+class _Many(msgspec.Struct, gc=False):
     items: list[_Item]
 
 
@@ -75,13 +77,12 @@ class Driver:
 
     def __init__(self, bodies: Iterator[Body | Injection], url: str, api_key: str, array: int, out: Path, behind: Behind) -> None:
         self._bodies = bodies
-        self._url = f"{url}/v1/ingest/push"
+        self._wire = Wire(f"{url}/v1/ingest/push", _CONNECTIONS)
         self._api_key = api_key
         self._array_size = array
         self._behind_topic = behind
         self._out = out
         self.answers = Answers.kept_in(out)
-        self._session: aiohttp.ClientSession | None = None
         self._requests: set[asyncio.Task[None]] = set()
         self._open: set[str] = set()
         """Event ids of valid bodies without a final answer: a second delivery of one waits for it."""
@@ -102,8 +103,6 @@ class Driver:
 
     async def phase(self, rate: float, seconds: float) -> None:
         """Send valid events at `rate` for `seconds`; the others of the stream ride along."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_CONNECTIONS))
         began, sent = time.monotonic(), 0
         array: list[Body] = []
         size = 0
@@ -183,18 +182,14 @@ class Driver:
         self._answer_ms.append(1000 * (time.perf_counter() - began))
 
     async def _post(self, bodies: list[Body]) -> list[_Item]:
-        if self._session is None:
-            raise RuntimeError("the driver is not started")
         single = len(bodies) == 1 and not bodies[0].in_array
         data = bodies[0].value if single else b"[" + b",".join([body.value for body in bodies]) + b"]"
         headers = {"content-type": "application/json", **self._credential(bodies[0])}
         if single:
             headers["traceparent"] = bodies[0].traceparent
         try:
-            async with self._session.post(self._url, data=data, headers=headers) as answer:
-                text = await answer.read()
-                status = answer.status
-        except (aiohttp.ClientError, TimeoutError):
+            status, text = await self._wire.post(data, headers, _ANSWER_SECONDS)
+        except WireError:
             # An answer that was lost says nothing: the same bodies are sent again.
             return [_LOST] * len(bodies)
         self._statuses[status] += 1
@@ -263,8 +258,7 @@ class Driver:
         if self._failure is not None:
             raise self._failure
         await self.inject_some()
-        if self._session is not None:
-            await self._session.close()
+        self._wire.close()
 
     @property
     def unanswered(self) -> int:
