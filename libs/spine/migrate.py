@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from spine.lanes import LaneSpec, lane_specs
 from spine.service import Service
-from spine.tables import Mode, quote
+from spine.tables import A_ROW_AN_EVENT, Mode, quote
 
 _SPINE = Path(__file__).parent / "migrations"
 
@@ -109,6 +109,7 @@ async def open_run(operator_dsn: str, schema: str, platform_run_id: str) -> int:
             run_no = int(await operator.fetchval("SELECT coalesce(max(run_no), 0) + 1 FROM run"))
             # Attached, not created in place: CREATE .. PARTITION OF would lock out every open batch.
             await operator.execute(f"CREATE TABLE inbox_r{run_no} (LIKE inbox INCLUDING ALL)")
+            await operator.execute(f"ALTER TABLE inbox_r{run_no} SET ({A_ROW_AN_EVENT})")
             await operator.execute(f"ALTER TABLE inbox ATTACH PARTITION inbox_r{run_no} FOR VALUES IN ({run_no})")
             await operator.execute("INSERT INTO run (run_no, platform_run_id, state) VALUES ($1, $2, 'OPEN')", run_no, platform_run_id)
             return run_no

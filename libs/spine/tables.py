@@ -30,6 +30,13 @@ STAMP_DDL = """
     recorded_at timestamptz NOT NULL DEFAULT now()
 """
 
+# Storage parameters of a table that gets a row an event. The store's housekeeping goes by shares of a table, and all of a young table is
+# new: it vacuumed and sampled each of them once a minute, and every decision of that second waited. From a million rows on, shares mean
+# something. No plan needs what it finds: rows are looked up by key (docs/decisions/2026-11-25-store-upkeep.md).
+A_ROW_AN_EVENT = "autovacuum_vacuum_insert_threshold = 1000000, autovacuum_analyze_threshold = 1000000"
+# Of a table whose rows are rewritten once: the new version finds room on its page, so that no index has to be told of it.
+REWRITTEN_ONCE = "fillfactor = 50"
+
 
 class Mode(Enum):
     """How rows of a table may change."""

@@ -16,7 +16,7 @@ from laws.encode import canonical_struct
 from laws.reasons import Reason
 from spine.service import Anomaly, Append, Cause, Effect, Effects, Emit, Event, Put, Read, Reads, State
 
-POLICY_REV = "dla.intake.v1"
+POLICY_REV = "dla.intake.v2"
 POINTER_RECIPE = "dla.audit_pointer.event_id.v1"
 
 _REF = msgspec.json.Decoder(EventRef)
@@ -92,10 +92,10 @@ def _link(event: Event[Linked], slot: Slot, state: State) -> list[Effect]:
     missing = [_MISSING[other] for other in Slot if getattr(chain, f"{other}_ref") is None]
     status = ChainStatus.UNRESOLVED if missing else ChainStatus.RESOLVED
     chain = msgspec.structs.replace(chain, chain_status=status.value, unresolved_reasons=",".join(missing))
-    effects: list[Effect] = [Put(CHAINS, chain)]
-    if not missing:
-        effects += _record(chain)
-    return effects
+    if missing:
+        return [Put(CHAINS, chain)]
+    # The record says now what was kept for it: kept twice, it was half of what the store wrote for a record.
+    return [Put(CHAINS, msgspec.structs.replace(chain, decision=None, cause=None)), *_record(chain)]
 
 
 def _record(chain: Chain) -> list[Effect]:

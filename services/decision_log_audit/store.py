@@ -7,7 +7,10 @@ from spine.tables import Mode, Table
 
 
 class Chain(msgspec.Struct, frozen=True):
-    """What has arrived of one decision, in whatever order. References are canonical JSON of laws.contracts.audit.EventRef."""
+    """What has arrived of one decision, in whatever order. References are canonical JSON of laws.contracts.audit.EventRef.
+
+    `decision` and `cause` are kept until the record is made, which says the same.
+    """
 
     platform_run_id: str
     decision_id: Hex32

@@ -47,6 +47,7 @@ def test_any_order_of_arrival_gives_the_same_record(order: tuple[str, ...]) -> N
         left = [MISSING[other] for other in ROLES if other not in order[:count]]
         assert chain.unresolved_reasons == ",".join(left)
         assert chain.chain_status == ("UNRESOLVED" if left else "RESOLVED")
+        assert (chain.decision is not None) == (chain.cause is not None) == (bool(left) and "decision" in order[:count])
         assert len(bench.rows(AUDIT_RECORDS)) == len(bench.sent) == (0 if left else 1)
     (row,) = bench.rows(AUDIT_RECORDS)
     record = msgspec.json.decode(row.record, type=AuditRecord)
