@@ -1,9 +1,10 @@
 """The canonical event envelope (domain.md 2.1). Unknown fields are refused; the payload is kept as the bytes that arrived."""
 
 import re
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -69,7 +70,7 @@ class _Plain(Envelope, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     payload: msgspec.Raw = msgspec.Raw()
 
 
-_PLAIN_DECODER = msgspec.json.Decoder(_Plain)
+_read_plain: Final = msgspec.json.Decoder(_Plain).decode
 
 # What the events of a run share: some hundred combinations a run, judged once each. Bounded, for whoever sends others.
 _SHARED_FIELDS: Final = (
@@ -87,27 +88,38 @@ _SHARED_FIELDS: Final = (
     "producer",
 )
 _COMBINATIONS: Final = 1024
-shared_fields = attrgetter(*_SHARED_FIELDS)
+SharedFields: TypeAlias = tuple[str | None, ...]
+shared_fields: Callable[[Envelope], SharedFields] = attrgetter(*_SHARED_FIELDS)
 """The values of an envelope that it has in common with the others of its run, type and producer: a key for what is judged once."""
 
 _is_instant = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z").fullmatch
-_REST: Final = attrgetter("emitted_at_utc", "traceparent", "trace_id", "span_id", "parent_event_id")
-_NO_REST: Final = (None,) * 5
+K = TypeVar("K")
+_NOTHING_KNOWN: Final[Mapping[SharedFields, None]] = {}
 
 
 def decode_envelope(raw: bytes) -> Envelope:
     """Raises msgspec.ValidationError (names the field) or msgspec.DecodeError."""
+    return decode_known(raw, _NOTHING_KNOWN)[0]
+
+
+def decode_known(raw: bytes, known: Mapping[SharedFields, K]) -> tuple[Envelope, K | None]:
+    """The envelope, and what its reader keeps of the fields that it shares with others: one look-up says both.
+
+    Keys of `known` must be those of envelopes that were decoded here: they are not judged again. Raises as decode_envelope does.
+    """
     try:
-        envelope = _PLAIN_DECODER.decode(raw)
+        envelope = _read_plain(raw)
     except msgspec.MsgspecError:
-        return _DECODER.decode(raw)
-    if _own_fields_are_lawful(envelope) and _shared_fields_are_lawful(shared_fields(envelope)):
-        return envelope
-    return _DECODER.decode(raw)
+        return _DECODER.decode(raw), None
+    shared = shared_fields(envelope)
+    found = known.get(shared)
+    if (found is not None or _shared_fields_are_lawful(shared)) and _own_fields_are_lawful(envelope):
+        return envelope, found
+    return _DECODER.decode(raw), None
 
 
 @lru_cache(maxsize=_COMBINATIONS)
-def _shared_fields_are_lawful(values: tuple[str | None, ...]) -> bool:
+def _shared_fields_are_lawful(values: SharedFields) -> bool:
     """Judged by the envelope's own declaration, with lawful fields in the places of the others."""
     present = {name: value for name, value in zip(_SHARED_FIELDS, values, strict=True) if value is not None}
     try:
@@ -120,16 +132,12 @@ def _shared_fields_are_lawful(values: tuple[str | None, ...]) -> bool:
 def _own_fields_are_lawful(envelope: Envelope) -> bool:
     if not 0 < len(envelope.event_id) <= 256 or _is_instant(envelope.ts_utc) is None:
         return False
-    rest = _REST(envelope)
-    if rest == _NO_REST:
-        return True
-    emitted_at, traceparent, trace_id, span_id, parent = rest
     return (
-        (emitted_at is None or _is_instant(emitted_at) is not None)
-        and (traceparent is None or 0 < len(traceparent) <= 128)
-        and (trace_id is None or 0 < len(trace_id) <= 128)
-        and (span_id is None or 0 < len(span_id) <= 128)
-        and (parent is None or 0 < len(parent) <= 256)
+        ((emitted_at := envelope.emitted_at_utc) is None or _is_instant(emitted_at) is not None)
+        and ((traceparent := envelope.traceparent) is None or 0 < len(traceparent) <= 128)
+        and ((trace_id := envelope.trace_id) is None or 0 < len(trace_id) <= 128)
+        and ((span_id := envelope.span_id) is None or 0 < len(span_id) <= 128)
+        and ((parent := envelope.parent_event_id) is None or 0 < len(parent) <= 256)
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -12,12 +12,12 @@ from asyncpg.pgproto.pgproto import UUID
 
 from laws.catalogue import EVENT_TYPES, EventType, Refusal, check_envelope
 from laws.coordinates import Coordinate
-from laws.envelope import Envelope, decode_envelope, shared_fields
+from laws.envelope import Envelope, SharedFields, decode_known, shared_fields
 from laws.headers import Correlation, read_correlation
 from laws.identity import Identity
 from laws.payload_hash import payload_hash
 from laws.reasons import Reason
-from spine.service import Anomaly, Cause, Effects, Event, LaneGroup, On, Read, Reads, ReadWaits, State, no_more_reads
+from spine.service import Anomaly, Cause, Effects, Event, LaneGroup, On, Read, Reads, ReadWaits, State, no_more_reads, no_reads
 
 
 class Inlet(StrEnum):
@@ -107,6 +107,15 @@ class Input(msgspec.Struct, gc=False):
 _COMBINATIONS = 1024
 
 
+class _Combination(NamedTuple):
+    """What is the same for all events with the same shared fields: judged for the first of them."""
+
+    event_type: EventType
+    topic: str | None
+    """The type's topic by name."""
+    decode_body: Callable[[bytes], Any]
+
+
 class Decoder:
     """Decodes the records of one lane group."""
 
@@ -121,13 +130,13 @@ class Decoder:
         for command in group.commands:
             self._types[command.event_type.name] = command.event_type
             self._bodies[command.event_type.name] = msgspec.json.Decoder(command.event_type.contract).decode
-        self._checked: dict[tuple[Any, ...], EventType | Refusal] = {}
+        self._known: dict[SharedFields, _Combination | Poison] = {}
 
     def record(self, source: Source) -> Input:
         """The input of a record; a failure is poison on that input, never an exception for its batch."""
         event = self._event(source)
         place = (uuid_of(source.topic_id), source.partition, source.offset) if source.topic_id else _NOWHERE
-        taken = Input(Inlet.RECORDS, source.key, f"{source.topic}/{source.partition}/{source.offset}", source=source, place=place)
+        taken = Input(Inlet.RECORDS, source.key, f"{source.topic}/{source.partition}/{source.offset}", source, place=place)
         if isinstance(event, Poison):
             taken.poison = event
             return taken
@@ -139,11 +148,11 @@ class Decoder:
         taken.event = event
         taken.cause = event.cause
         if door.apply is not None:
-            apply, reads, then = door.apply, door.reads, door.reads_then
-            taken.apply = lambda state: apply(event, state)
-            taken.reads = lambda: reads(event)
-            if then is not no_more_reads:
-                taken.reads_then = lambda state: then(event, state)
+            taken.apply = partial(door.apply, event)
+            if door.reads is not no_reads:
+                taken.reads = partial(door.reads, event)
+            if door.reads_then is not no_more_reads:
+                taken.reads_then = partial(door.reads_then, event)
         return taken
 
     def command(self, source: Source) -> Input:
@@ -185,25 +194,34 @@ class Decoder:
 
     def _event(self, source: Source) -> Event[Any] | Poison:
         try:
-            envelope = decode_envelope(source.value)
+            envelope, known = decode_known(source.value, self._known)
         except msgspec.MsgspecError as error:
             return Poison(Reason.ENVELOPE_INVALID, str(error))
         correlation, missing = read_correlation(source.headers)
         if correlation is None:
             return Poison(Reason.CORRELATION_MISSING, f"missing or invalid headers: {', '.join(missing)}")
-        event_type = self._lawful(envelope, correlation, source.topic)
-        if isinstance(event_type, Poison):
-            return event_type
+        known = known or self._judge(envelope)
+        if isinstance(known, Poison):
+            return known
+        event_type, topic, decode_body = known
+        event_id = envelope.event_id
+        if envelope.platform_run_id != correlation.platform_run_id or event_id != correlation.event_id:
+            return Poison(
+                Reason.ENVELOPE_INVALID,
+                f"headers say run {correlation.platform_run_id}, event {correlation.event_id}; "
+                f"the envelope says run {envelope.platform_run_id}, event {event_id}",
+            )
+        if source.topic != topic and source.topic:
+            return Poison(Reason.EVENT_TYPE_NOT_ALLOWED, f"event_type={event_type.name!r} does not travel on {source.topic}")
         raw = bytes(envelope.payload)
         if not raw:
             return Poison(Reason.CONTRACT_INVALID, f"{event_type.name}: payload is absent; its contract requires one")
         try:
-            body = self._bodies[event_type.name](raw)
+            body = decode_body(raw)
         except msgspec.MsgspecError as error:
             return Poison(Reason.CONTRACT_INVALID, f"{event_type.name}: {error}")
-        identity = Identity(correlation.platform_run_id, event_type.event_class, envelope.event_id)
         return Event(
-            identity=identity,
+            identity=Identity(correlation.platform_run_id, event_type.event_class, event_id),
             event_type=event_type.name,
             body=body,
             payload_hash=payload_hash(envelope.event_type, raw, envelope.schema_version),
@@ -214,27 +232,19 @@ class Decoder:
             origin=source.coordinate,
         )
 
-    def _lawful(self, envelope: Envelope, correlation: Correlation, topic: str) -> EventType | Poison:
-        shared = shared_fields(envelope)
-        checked = self._checked.get(shared)
-        if checked is None:
-            # Types that a test or a new service declares for itself are not in the catalogue; the same checks hold for them. All that
-            # they look at is shared.
-            checked = check_envelope(envelope, self._types.get(envelope.event_type))
-            if len(self._checked) >= _COMBINATIONS:
-                self._checked.clear()
-            self._checked[shared] = checked
+    def _judge(self, envelope: Envelope) -> _Combination | Poison:
+        """The first sight of a combination. All that is looked at here is among the shared fields."""
+        # Types that a test or a new service declares for itself are not in the catalogue; the same checks hold for them.
+        checked = check_envelope(envelope, self._types.get(envelope.event_type))
+        judged: _Combination | Poison
         if isinstance(checked, Refusal):
-            return Poison(checked.reason, f"{checked.field}={checked.value!r}: {checked.advice}")
-        if envelope.platform_run_id != correlation.platform_run_id or envelope.event_id != correlation.event_id:
-            return Poison(
-                Reason.ENVELOPE_INVALID,
-                f"headers say run {correlation.platform_run_id}, event {correlation.event_id}; "
-                f"the envelope says run {envelope.platform_run_id}, event {envelope.event_id}",
-            )
-        if topic and (checked.topic is None or checked.topic.name != topic):
-            return Poison(Reason.EVENT_TYPE_NOT_ALLOWED, f"event_type={checked.name!r} does not travel on {topic}")
-        return checked
+            judged = Poison(checked.reason, f"{checked.field}={checked.value!r}: {checked.advice}")
+        else:
+            judged = _Combination(checked, checked.topic.name if checked.topic else None, self._bodies[checked.name])
+        if len(self._known) >= _COMBINATIONS:
+            self._known.clear()
+        self._known[shared_fields(envelope)] = judged
+        return judged
 
 
 def cause_of(correlation: Correlation, envelope: Envelope) -> Cause:

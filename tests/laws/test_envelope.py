@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laws.canonical import JsonInput, canonical_json
-from laws.envelope import Envelope, decode_envelope, encode_envelope
+from laws.envelope import Envelope, SharedFields, decode_envelope, decode_known, encode_envelope, shared_fields
 
 FIELDS: dict[str, Any] = {
     "event_id": "e1",
@@ -119,6 +119,23 @@ def test_what_is_read_is_what_the_declaration_says(changes: dict[str, Any], left
     fields = {name: value for name, value in ({**FIELDS, **changes}).items() if name not in left_out}
     raw = json.dumps(fields).encode()
     assert _outcome(decode_envelope, raw) == _outcome(msgspec.json.Decoder(Envelope).decode, raw)
+
+
+@given(_changes)
+@settings(max_examples=1500, deadline=None)
+def test_what_is_known_of_shared_fields_excuses_no_field_of_its_own(changes: dict[str, Any]) -> None:
+    known: dict[SharedFields, str] = {}
+
+    def read(raw: bytes) -> Envelope:
+        envelope, found = decode_known(raw, known)
+        assert found in (None, known.get(shared_fields(envelope)))
+        known[shared_fields(envelope)] = envelope.event_type
+        return envelope
+
+    for fields in (FIELDS, {**FIELDS, **changes}, FIELDS, {**FIELDS, **changes}):
+        raw = json.dumps(fields).encode()
+        assert _outcome(read, raw) == _outcome(msgspec.json.Decoder(Envelope).decode, raw)
+    assert decode_known(json.dumps(FIELDS).encode(), known)[1] == FIELDS["event_type"]
 
 
 @given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
