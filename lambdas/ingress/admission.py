@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
+from msgspec.structs import replace
+
 from ingress.admission_store import AdmissionTable
 from ingress.aws_json import ServiceError
 from ingress.batches import PublishUnknownError
@@ -53,6 +55,7 @@ class DifferentPayloadError(Exception):
         self.row = row
 
 
+_Common: TypeAlias = tuple[str, int, tuple[object, ...], str, str | None]
 Judged: TypeAlias = "Verdict | DifferentPayloadError"
 """What admission says of one candidate."""
 
@@ -95,10 +98,14 @@ class Admission:
         started = time.monotonic()
         now = self._now()
         nonces = secrets.token_bytes(_OWNER_BYTES * len(work))
-        fresh = [
-            self._fresh_row(candidate, now, nonces[index * _OWNER_BYTES : (index + 1) * _OWNER_BYTES], packed_trace(record.traceparent))
-            for index, (candidate, record) in enumerate(work)
-        ]
+        blanks: dict[_Common, AdmissionRow] = {}
+        fresh: list[AdmissionRow] = []
+        for index, (candidate, record) in enumerate(work):
+            common = _common(candidate)
+            if (blank := blanks.get(common)) is None:
+                blank = blanks[common] = self._blank_row(candidate, now)
+            owner = nonces[index * _OWNER_BYTES : (index + 1) * _OWNER_BYTES]
+            fresh.append(_filled(blank, candidate, owner, packed_trace(record.traceparent)))
         judged: dict[int, Judged] = {}
         held: dict[int, Held] = {}
         reached(Step.JUDGED)
@@ -151,20 +158,24 @@ class Admission:
         return Verdict(Decision.RETRY, reason=Reason.DEPENDENCY_UNAVAILABLE)
 
     def _fresh_row(self, candidate: Candidate, now: float, owner: bytes, trace: bytes = b"") -> AdmissionRow:
+        return _filled(self._blank_row(candidate, now), candidate, owner, trace)
+
+    def _blank_row(self, candidate: Candidate, now: float) -> AdmissionRow:
+        """What the rows of one moment have in common whose candidates agree in `_common`."""
         envelope = candidate.envelope
         place = self._bus.place(candidate.topic.name, candidate.partition)
         assert envelope.scenario_run_id is not None  # check_envelope: every type of the edge requires the pin
         return AdmissionRow(
-            dedupe_key=candidate.dedupe_key,
+            dedupe_key="",
             state=State.PUBLISH_IN_FLIGHT,
             platform_run_id=candidate.identity.platform_run_id,
             event_class=candidate.identity.event_class.value,
-            event_id=candidate.identity.event_id,
-            ts_utc=envelope.ts_utc,
+            event_id="",
+            ts_utc="",
             manifest_fingerprint=_digest(envelope.manifest_fingerprint),
             scenario_run_id=_digest(envelope.scenario_run_id),
-            payload_hash=candidate.payload_hash,
-            partition_key=bytes.fromhex(candidate.key.decode()),
+            payload_hash=b"",
+            partition_key=b"",
             cluster_id=place.cluster_id,
             topic_id=place.topic_id.bytes,
             topic=candidate.topic.name,
@@ -173,8 +184,6 @@ class Admission:
             config_digest=_digest(self._provenance.config_digest),
             release_id=self._provenance.release_id,
             ttl_epoch=int(now) + self._settings.idempotency_ttl_s,
-            trace=trace,
-            lease_owner=owner,
             lease_until_ms=self._lease_end(now),
             attempt=1,
             low_water=place.low_water,
@@ -290,6 +299,26 @@ class Admission:
 @lru_cache(maxsize=_DIGESTS)
 def _digest(text: str) -> bytes:
     return bytes.fromhex(text)
+
+
+def _common(candidate: Candidate) -> _Common:
+    """Whatever `Admission._blank_row` reads of a candidate: a field that it reads and that is not here would be a neighbour's."""
+    envelope = candidate.envelope
+    return candidate.topic.name, candidate.partition, candidate.identity[:2], envelope.manifest_fingerprint, envelope.scenario_run_id
+
+
+def _filled(blank: AdmissionRow, candidate: Candidate, owner: bytes, trace: bytes) -> AdmissionRow:
+    """The row of one candidate: all that a blank one leaves open."""
+    return replace(
+        blank,
+        dedupe_key=candidate.dedupe_key,
+        event_id=candidate.identity.event_id,
+        ts_utc=candidate.envelope.ts_utc,
+        payload_hash=candidate.payload_hash,
+        partition_key=bytes.fromhex(candidate.key.decode()),
+        trace=trace,
+        lease_owner=owner,
+    )
 
 
 def _letter(held: Held, failed_at_utc: str) -> Letter:

@@ -20,7 +20,7 @@ _HINT = re.compile(r"[\x21-\x7e]{1,256}")
 _ENCODER = msgspec.json.Encoder()
 
 
-class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The answer to one item. `decision` is None where the edge did not come to judge (401, 404, 413)."""
 
     decision: Decision | None

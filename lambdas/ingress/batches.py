@@ -46,7 +46,9 @@ class Share:
 
     def add(self, index: int, record: Record) -> bool:
         """Whether the record, the caller's `index`-th, went in."""
-        size = len(record.value) + len(record.key) + sum(len(name) + len(value) for name, value in record.headers) + _RECORD_OVERHEAD
+        size = len(record.value) + len(record.key) + _RECORD_OVERHEAD
+        for name, value in record.headers:
+            size += len(name) + len(value)
         if self.records and self.size + size > _SHARE_BYTES:
             return False
         self.records.append(record)

@@ -197,11 +197,12 @@ class Bus:
             self._outgoing(line, share).put(share)
         reached(Step.SENT)
         cause = "the producer was ended while this record was under way"
-        waiting: set[asyncio.Future[Any]] = {line.ended, *(share.done for share in shares)}
+        # One future for all of them: waiting for the next one, again and again, would each time begin to wait for all that are left.
+        # It is never cancelled, for that would cancel them.
+        settled = asyncio.gather(*(share.done for share in shares))
         try:
             async with asyncio.timeout(self._settings.publish_timeout_s):
-                while len(waiting) > 1 and not line.ended.done():
-                    _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((line.ended, settled), return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
             cause = f"not acknowledged within {self._settings.publish_timeout_s:g} s"
         answers: list[Ack | PublishUnknownError] = [PublishUnknownError(cause)] * len(records)

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import astuple
 
 from ingress.policy import DOORS, LEAK_PREFIXES
 from laws.canonical import canonical_json
@@ -33,6 +34,7 @@ _MAX_VERSION_CHARS = 64  # laws.fields.SchemaVersion
 
 _CONTRACTS: dict[str, msgspec.json.Decoder[Any]] = {name: msgspec.json.Decoder(event_type.contract) for name, event_type in DOORS.items()}
 _SORTED = msgspec.json.Encoder(order="sorted").encode
+_TEXTS = len(Envelope.__struct_fields__) - 1  # all but the payload; what an envelope lacks is None, and is not written
 _LINES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 _DAYS = 512  # remembered: the events of an array are of few days
 _AT = re.compile(r" - at `\$([^`]*)`\Z")
@@ -152,15 +154,21 @@ def inspect_typed(raw: bytes, active_run: str) -> Candidate | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     payload = _SORTED(body)
-    if raw.count(b'"') != _SORTED(msgspec.structs.replace(envelope, payload=msgspec.Raw(payload))).count(b'"'):
+    if raw.count(b'"') != _quotes(envelope, payload):
         return None
     event_type = DOORS[envelope.event_type]
     topic = event_type.topic
     lawful = envelope.platform_run_id == active_run and _beyond_the_schema(envelope) is None and check_envelope(envelope) is event_type
     if topic is None or not lawful or not _in_calendar(body.ts_utc):
         return None
-    key = topic.key.key_of(envelope.event_id, msgspec.to_builtins(body))
+    key = topic.key.key_of(envelope.event_id, body)
     return None if key is None else _candidate(raw, envelope, event_type, topic, payload, key)
+
+
+def _quotes(envelope: Envelope, payload: bytes) -> int:
+    """Quotes of an envelope as it is written: four for each text and its name, two for the payload's name, and the payload's own."""
+    texts = _TEXTS - astuple(envelope).count(None)
+    return 4 * texts + 2 + payload.count(b'"')
 
 
 def inspect_strictly(raw: bytes, active_run: str) -> Candidate | Refused:

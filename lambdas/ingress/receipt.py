@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 import msgspec
 
 from ingress.policy import TYPE_OF_CLASS, policy_digest
-from ingress.row import AdmissionRow
+from ingress.row import AdmissionRow, topic_id_text
 from laws.coordinates import OFFSET_KIND
 from laws.ids import receipt_id
 from laws.times import format_instant
@@ -22,14 +22,14 @@ class Decision(StrEnum):
     RETRY = "RETRY"
 
 
-class PayloadHash(msgspec.Struct, frozen=True):
+class PayloadHash(msgspec.Struct, frozen=True, gc=False):
     """A digest and how it was made."""
 
     algo: str
     hex: str
 
 
-class PolicyRev(msgspec.Struct, frozen=True, omit_defaults=True):
+class PolicyRev(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The schema policy that judged. `content_digest` is left out where the row was written under another build's policy."""
 
     policy_id: str
@@ -37,7 +37,7 @@ class PolicyRev(msgspec.Struct, frozen=True, omit_defaults=True):
     content_digest: str | None = None
 
 
-class EbRef(msgspec.Struct, frozen=True):
+class EbRef(msgspec.Struct, frozen=True, gc=False):
     """Where the event stands on the bus. Offsets are strings in JSON (architecture.md, settled questions)."""
 
     cluster_id: str
@@ -49,14 +49,14 @@ class EbRef(msgspec.Struct, frozen=True):
     published_at_utc: str
 
 
-class EvidenceRef(msgspec.Struct, frozen=True):
+class EvidenceRef(msgspec.Struct, frozen=True, gc=False):
     """What a receipt points at: the event's place in its trace, as W3C writes it."""
 
     kind: str
     ref: str
 
 
-class Receipt(msgspec.Struct, frozen=True):
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """ADMIT or DUPLICATE, in the words of the contract."""
 
     receipt_id: str
@@ -82,8 +82,7 @@ class Receipt(msgspec.Struct, frozen=True):
 
 def receipt_of(row: AdmissionRow, decision: Decision) -> Receipt:
     """The receipt of an admitted row. Raises ValueError for a row that is not."""
-    origin = row.origin
-    if origin is None or row.admitted_at_ms is None or row.published_at_ms is None:
+    if row.offset is None or row.admitted_at_ms is None or row.published_at_ms is None:
         raise ValueError(f"row {row.dedupe_key} is {row.state}: only an admitted row has a receipt")
     event_type = TYPE_OF_CLASS[row.event_class]
     assert event_type.topic is not None
@@ -107,11 +106,11 @@ def receipt_of(row: AdmissionRow, decision: Decision) -> Receipt:
         partition_key=row.partition_key.hex(),
         dedupe_key=row.dedupe_key,
         eb_ref=EbRef(
-            cluster_id=origin.cluster_id,
-            topic_id=origin.topic_id,
-            topic=origin.topic,
-            partition=origin.partition,
-            offset=str(origin.offset),
+            cluster_id=row.cluster_id,
+            topic_id=topic_id_text(row.topic_id),
+            topic=row.topic,
+            partition=row.partition,
+            offset=str(row.offset),
             offset_kind=OFFSET_KIND,
             published_at_utc=instant_of(row.published_at_ms),
         ),

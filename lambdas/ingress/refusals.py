@@ -133,8 +133,8 @@ class Refusals:
         self._waiting.append(record)
 
     async def _raise(self) -> None:
-        """Publishes the events of spikes. The watch and a refusal may both be here: whoever comes second waits for what the first one has in
-        hand, and may not take it for told before it is."""
+        """Publishes the events of spikes. The watch and a refusal may both be here: whoever comes second waits for what the first one has
+        in hand, and may not take it for told before it is."""
         async with self._raising:
             while self._waiting:
                 await self._bus.ensure()

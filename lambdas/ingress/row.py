@@ -77,7 +77,7 @@ class AdmissionRow(msgspec.Struct, frozen=True, gc=False):
         """eb_ref: where the event stands; None before it is admitted."""
         if self.offset is None:
             return None
-        return Coordinate(self.cluster_id, _dashed(self.topic_id), self.topic, self.partition, self.offset)
+        return Coordinate(self.cluster_id, topic_id_text(self.topic_id), self.topic, self.partition, self.offset)
 
     @property
     def traceparent(self) -> str:
@@ -92,7 +92,8 @@ def packed_trace(traceparent: str) -> bytes:
 
 
 @lru_cache(maxsize=64)  # topics, and what they were recreated as
-def _dashed(topic_id: bytes) -> str:
+def topic_id_text(topic_id: bytes) -> str:
+    """A topic's id as everybody but a row writes it."""
     return str(uuid.UUID(bytes=topic_id))
 
 

@@ -58,6 +58,23 @@ async def test_an_array_row_is_the_row_of_a_single_request(edge: Edge, site: Sit
     assert all(row.lease_owner is None and row.low_water is None and row.attempt is None for row in rows)
 
 
+async def test_rows_of_an_array_share_only_what_their_events_have_in_common(edge: Edge, site: Site) -> None:
+    """Two streams on the same partitions: the row of each event says what that event said, and where it went."""
+    events = []
+    for number in range(24):
+        stream, ts = str(number % 2), f"2026-01-05T10:00:{number:02}.000000Z"
+        events.append(traffic(flow_id=f"flow-{number}") | {"ts_utc": ts, "manifest_fingerprint": stream * 64})
+        if number % 3 == 0:
+            events[-1] |= {"scenario_run_id": stream * 32, "run_id": stream * 32}
+    assert await statuses(edge, events) == [(202, "ADMIT")] * len(events)
+    for event in events:
+        row, candidate = await site.row(event), _candidate(event)
+        assert (row.event_id, row.ts_utc, row.dedupe_key) == (event["event_id"], event["ts_utc"], candidate.dedupe_key)
+        assert (row.manifest_fingerprint.hex(), row.scenario_run_id.hex()) == (event["manifest_fingerprint"], event["scenario_run_id"])
+        assert (row.payload_hash, row.partition_key.hex().encode()) == (candidate.payload_hash, candidate.key)
+        assert (row.topic, row.partition) == (candidate.topic.name, candidate.partition)
+
+
 async def test_copies_and_changed_payloads_in_an_array_are_told_apart(edge: Edge) -> None:
     """The statement of a row that stands is refused; the others of its request are done all the same."""
     stood, contested, fresh = [traffic() for _ in range(3)], traffic(), [traffic() for _ in range(3)]
