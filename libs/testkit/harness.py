@@ -26,6 +26,7 @@ from spine.provision import apply as apply_topics
 from spine.service import Service
 from spine.settings import Settings
 from testkit.engines import Endpoints
+from testkit.niceness import give_way
 
 PLATFORM_RUN = "platform_20260105T000000Z"
 
@@ -136,8 +137,9 @@ def die_with_parent() -> None:
 class Process:
     """One worker process of a service, started as it is in production."""
 
-    def __init__(self, name: str, argv: list[str], environment: dict[str, str], port: int, log: Path) -> None:
+    def __init__(self, name: str, argv: list[str], environment: dict[str, str], port: int, log: Path, niceness: int = 0) -> None:
         self.name = name
+        self._niceness = niceness
         self.port = port
         self.log = log
         self._argv = argv
@@ -170,6 +172,8 @@ class Process:
                 start_new_session=True,
                 preexec_fn=die_with_parent,  # noqa: PLW1509  one system call, no locks: safe between fork and exec
             )
+        if self._niceness:
+            give_way(self._process.pid, self._niceness)
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -222,11 +226,12 @@ def worker_process(
     environment: dict[str, str] | None = None,
     port: int | None = None,
     runner: str | None = None,
+    niceness: int = 0,
 ) -> Process:
-    """A worker of `python -m <module>` on this site; its log goes to `folder`."""
+    """A worker of `python -m <module>` on this site; its log goes to `folder`. `niceness`: see testkit.niceness."""
     port = port or free_port()
     env = {**site.env(service, port), **(environment or {})}
-    return Process(f"{service}:{port}", module_argv(module, runner), env, port, folder / f"{service}-{port}.log")
+    return Process(f"{service}:{port}", module_argv(module, runner), env, port, folder / f"{service}-{port}.log", niceness)
 
 
 async def until(condition: Callable[[], bool], deadline: Deadline, what: str) -> None:
