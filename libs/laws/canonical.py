@@ -59,8 +59,8 @@ def canonical_json(value: JsonInput) -> bytes:
     Raises CanonicalError with NUMBER_NOT_EXACT (an integer that differs from the shortest form of its double, see
     architecture.md, "Exact numbers"), NUMBER_NOT_FINITE, LONE_SURROGATE, KEY_NOT_STRING, TYPE_NOT_JSON or TOO_DEEP.
     """
-    # What most ids are made of is a list of texts: nothing in it can differ from what msgspec writes.
-    if (isinstance(value, list | tuple) and _TEXT.issuperset(map(type, value))) or _is_plain(value):
+    # What most ids are made of is texts, in a list or by name: nothing in them can differ from what msgspec writes.
+    if _is_texts(value) or _is_plain(value):
         try:
             return _ENCODE_SORTED(value)
         except UnicodeEncodeError:
@@ -110,6 +110,12 @@ def number_form(value: float) -> str:
         return f"{sign}0.{'0' * -point}{digits}"
     fraction = f".{digits[1:]}" if len(digits) > 1 else ""
     return f"{sign}{digits[0]}{fraction}e{point - 1:+d}"
+
+
+def _is_texts(value: object) -> bool:
+    if type(value) is dict:
+        return _TEXT.issuperset(map(type, value.values())) and _sorts_by_code_point(value)
+    return isinstance(value, list | tuple) and _TEXT.issuperset(map(type, value))
 
 
 def _is_plain(value: object) -> bool:

@@ -68,8 +68,9 @@ class Settings(BaseSettings):
     # waits for its lane waits less than it may. Much less, and a busy machine makes batches small, which makes it busier.
     batch_max: int = Field(default=2000, ge=1, le=10000)
     batch_target_ms: float = 300.0
-    # One computes while another waits for the store; more would only hold locks longer.
-    transaction_concurrency: int = Field(default=3, ge=1, le=64)
+    # One computes while another waits for the store. With a third each held its locks longer where cores are short, which made batches
+    # smaller and dearer; a store that is further away than a millisecond wants more.
+    transaction_concurrency: int = Field(default=2, ge=1, le=64)
     pool_size: int = Field(default=8, ge=2, le=64)
     task_concurrency: int = Field(default=64, ge=1, le=1024)
     breaker_consecutive: int = Field(default=25, ge=1)

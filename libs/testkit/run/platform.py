@@ -34,7 +34,7 @@ _END_SECONDS = 40.0
 _API_KEY_BYTES = 24
 # How far a service's workers give way to the edge and to decisions, which somebody waits for: an action may come a moment later, and what
 # keeps records makes up for it in larger transactions, which cost less. Left to equal shares, a full machine made every decision late.
-_NICENESS = {"action_layer": 5, "decision_log_audit": 10, "case_trigger": 10, "case_management": 10, "label_store": 10}
+_NICENESS = {"action_layer": 2, "decision_log_audit": 5, "case_trigger": 5, "case_management": 5, "label_store": 5}
 _SANDBOXES = "2"  # requests that the edge judges at once, each a process
 _ROOT = Path(__file__).resolve().parents[3]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,12 +18,13 @@ Digests = NDArray[np.void]
 
 
 class Side:
-    """Texts as they come; the set is their digests. The texts wait in a file, and are read again only to name a difference."""
+    """Texts as they come; the set is their digests. The texts wait in a file until they are compared."""
 
     def __init__(self, path: Path | None = None) -> None:
         """`path` keeps the texts, one a line; without it they are gone with the process."""
         self._file: IO[str] = tempfile.TemporaryFile("w+") if path is None else path.open("w+")  # noqa: SIM115  closed by close()
-        self._digests = bytearray()
+        self._count = 0
+        self._distinct: Digests | None = None
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Side:
@@ -39,32 +40,41 @@ class Side:
         side = cls()
         side._file.close()
         side._file = path.open("r+")
-        side._digests = bytearray(b"".join(_digest(line.rstrip("\n")) for line in side._file))
+        side._count = sum(1 for _ in side._file)
         return side
 
     def add(self, text: str) -> None:
         """One more text, without a line break; it may have come before."""
-        self._digests += _digest(text)
         self._file.write(text + "\n")
+        self._count += 1
+        self._distinct = None
 
     def __len__(self) -> int:
         """Texts that came, copies included."""
-        return len(self._digests) // _DIGEST
+        return self._count
 
     def distinct(self) -> Digests:
-        """The set, in order."""
-        return np.unique(np.frombuffer(bytes(self._digests), dtype=f"S{_DIGEST}"))
+        """The set, in order. Made when it is first asked for: who only keeps texts, as a driver under load does, pays for no digests."""
+        if self._distinct is None:
+            digests = bytearray()
+            for text in self._lines():
+                digests += _digest(text)
+            self._distinct = np.unique(np.frombuffer(bytes(digests), dtype=f"S{_DIGEST}"))
+        return self._distinct
 
     def texts(self, wanted: Digests) -> list[str]:
         """The texts with these digests, in order, each once."""
         if not len(wanted):
             return []
         among = {bytes(digest).ljust(_DIGEST, b"\0") for digest in wanted}
+        return sorted({text for text in self._lines() if _digest(text) in among})
+
+    def _lines(self) -> Iterator[str]:
         self._file.flush()
         self._file.seek(0)
-        found = {text for line in self._file if _digest(text := line.rstrip("\n")) in among}
+        for line in self._file:
+            yield line.rstrip("\n")
         self._file.seek(0, 2)
-        return sorted(found)
 
     def flush(self) -> None:
         """What is kept stands in the file."""
