@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from aiohttp import web
 
 from testkit.bench.bodies import Body, Injection, read_bodies, write_bodies
 from testkit.bench.driver import Driver
+from testkit.bench.driving import Driving
 from testkit.run.answers import Answers, Place
+from testkit.run.platform import Platform
 from testkit.workloads.stand_in import served
 from testkit.world import Answer, EdgeKind, RunIds, TopicInject, WorldConfig
 
@@ -152,3 +156,9 @@ def test_the_file_is_the_world_in_its_order(tmp_path: Path) -> None:
     assert mix.valid == sum(isinstance(step, Body) and step.is_valid for step in steps) == 2000
     assert 18 < mix.triggers_per_100 < 20
     assert sum(isinstance(step, Injection) for step in steps) == sum(count for kind, count in mix.kinds.items() if kind.startswith("topic"))
+
+
+async def test_a_phase_that_is_hopeless_from_its_beginning_ends_at_once(tmp_path: Path) -> None:
+    driving = Driving(cast(Platform, SimpleNamespace(folder=tmp_path)), tmp_path / "bodies", 100)
+    async with asyncio.timeout(5):
+        assert not await driving.phase(1000.0, 60.0, lambda: True)

@@ -88,7 +88,7 @@ class Driving:
         begun = self._over
         told = 0
         deadline = Deadline(seconds * 2 + _SILENCE_SECONDS)
-        while self._over < begun + told or told == 0:
+        while self._over < begun + told or told < min(1, slices):
             if told < slices and self._over >= begun + told - 1:
                 if hopeless():
                     slices = told

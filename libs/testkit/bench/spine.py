@@ -116,12 +116,15 @@ async def _play(course: Course, bodies: Path, say: Say) -> None:
             if not found:
                 raise RuntimeError(f"no rate holds, down to {min(step['rate'] for step in course.searched):,.0f} admitted/s")
             rate = min(rate, found)
+        highest = 0.0
         for phase in phases(options):
             # A search that found less than was asked for scales everything by it.
             scaled = phase._replace(rate=phase.rate * rate / options.rate)
             say(f"{scaled.name}: {scaled.rate:,.0f} admitted/s offered for {scaled.seconds:g} s")
             begin = time.time()
-            hopeless = partial(_hopeless, watch, driving, scaled.rate)
+            # What a burst leaves behind is there to be made up for: after it more may be behind than the rate itself would allow.
+            highest = max(highest, scaled.rate)
+            hopeless = partial(_hopeless, watch, driving, highest)
             whole = await driving.phase(scaled.rate, scaled.seconds, hopeless)
             course.played.append(Played(scaled, begin, time.time()))
             if not whole:
