@@ -3,8 +3,10 @@
 Runs as the operator's role, never as the service's: a service's role owns nothing and can change no table.
 """
 
+import asyncio
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import asyncpg
 from alembic import command
@@ -17,6 +19,10 @@ from spine.service import Service
 from spine.tables import A_ROW_AN_EVENT, Mode, quote
 
 _SPINE = Path(__file__).parent / "migrations"
+
+# Alembic keeps in a global of the process what it migrates: a second upgrade that began beside one under way took over its connection, and
+# an audit that replayed two services at once failed now and then. A lock belongs to one loop.
+_one_at_a_time: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
 async def ensure_role(operator: asyncpg.Connection, service: Service, password: str) -> None:
@@ -38,7 +44,7 @@ async def upgrade(operator_dsn: str, service: Service, schema: str = "") -> None
     schema = schema or service.name
     engine = create_async_engine(_sqlalchemy_url(operator_dsn))
     try:
-        async with engine.begin() as connection:
+        async with _one_at_a_time.setdefault(asyncio.get_running_loop(), asyncio.Lock()), engine.begin() as connection:
             await connection.run_sync(_upgrade, service, schema)
     finally:
         await engine.dispose()

@@ -1,5 +1,6 @@
 """A history is applied once more on a shadow: the same to the byte, or a list of what differs and where."""
 
+import asyncio
 from dataclasses import replace
 
 import asyncpg
@@ -103,3 +104,17 @@ async def test_a_log_that_is_gone_is_said_and_not_passed_over(rig: Rig) -> None:
     elsewhere = replace(target(rig), prefix=rig.site.prefix + "none.")
     report = (await replay(elsewhere, service(rig), rig.site.settings("ledger"))).report
     assert {found.code for found in report.findings} == {"LOG_GONE"}
+
+
+async def test_shadows_may_be_raised_at_the_same_time(rig: Rig) -> None:
+    async def tables() -> int:
+        async with shadow_of(rig.site.operator_dsn, service(rig)) as shadow:
+            operator = await asyncpg.connect(rig.site.operator_dsn)
+            try:
+                return int(await operator.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = $1", shadow.schema))
+            finally:
+                await operator.close()
+
+    first, *others = await asyncio.gather(*(tables() for _ in range(4)))
+    assert first > 10
+    assert others == [first] * 3
