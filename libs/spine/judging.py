@@ -22,8 +22,8 @@ class Judging:
         self._epoch = epoch
         self._judged = judged
 
-    async def judge(self, numbers: Mapping[str, int]) -> list[Judged]:
-        """Give every input its verdict; those that the inbox knew with the same hash. `numbers`: those of the registered runs, by name."""
+    async def judge(self, numbers: Mapping[str, int]) -> None:
+        """Give every input its verdict. `numbers`: those of the registered runs, by name."""
         firsts: dict[tuple[int, int, bytes], int] = {}
         asked: list[tuple[int, Judged]] = []
         later: list[Judged] = []
@@ -51,7 +51,16 @@ class Judging:
             await self._dedupe(asked)
         for judged in later:
             self._against_first(judged)
-        return [judged for _, judged in asked if judged.verdict is Verdict.DUPLICATE]
+
+    def known_before(self) -> list[Judged]:
+        """The duplicates of what earlier transactions took: theirs are the replies of that time.
+
+        Also where the first of their identity in this batch carries another payload: that one is refused, and nobody's answer.
+        """
+        return [judged for judged in self._judged if judged.verdict is Verdict.DUPLICATE and not self._repeats_a_new_one(judged)]
+
+    def _repeats_a_new_one(self, judged: Judged) -> bool:
+        return judged.first_index >= 0 and self._judged[judged.first_index].verdict is Verdict.NEW
 
     async def _dedupe(self, asked: list[tuple[int, Judged]]) -> None:
         at, shared = shared_parts((judged.run_no, judged.class_no, *judged.item.place[:2]) for _, judged in asked)

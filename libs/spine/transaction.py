@@ -192,11 +192,11 @@ class _Apply:
         names = {item.cause.correlation.platform_run_id for item in self._inputs if item.cause is not None}
         numbers = await self._law.run_numbers(self._connection, names) if names else {}
         judging = Judging(self._connection, self._spec.lane, self.lane_seq, self._writes.epoch, self._judged)
-        await self._read_replies(await judging.judge(numbers))
+        await judging.judge(numbers)
+        if self._inputs[0].inlet is Inlet.COMMAND and (known := judging.known_before()):
+            await self._read_replies(known)
 
     async def _read_replies(self, duplicates: list[Judged]) -> None:
-        if self._inputs[0].inlet is not Inlet.COMMAND or not duplicates:
-            return
         rows = await self._connection.fetch(
             sql.REPLIES,
             [judged.run_no for judged in duplicates],
@@ -408,10 +408,11 @@ class _Apply:
         return tuple(judged.verdict for judged in self._judged)
 
     def _answer(self, judged: Judged, replies: Mapping[int, tuple[int, bytes]]) -> CommandAnswer:
-        # A duplicate within this very batch gets the reply of its first.
-        of_first = judged.verdict is Verdict.DUPLICATE and judged.first_index >= 0
-        answered = self._judged[judged.first_index] if of_first else judged
-        status, body = replies.get(id(answered.item), (0, b""))
+        reply = replies.get(id(judged.item))
+        if reply is None and judged.verdict is Verdict.DUPLICATE and judged.first_index >= 0:
+            # A duplicate of what this very batch applied gets the reply of its first.
+            reply = replies.get(id(self._judged[judged.first_index].item))
+        status, body = reply or (0, b"")
         return CommandAnswer(judged.verdict, status, body, judged.reason.value if judged.reason else "")
 
     def applied(self) -> Applied:

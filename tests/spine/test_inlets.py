@@ -48,6 +48,19 @@ async def test_a_duplicate_in_the_same_batch_gets_the_reply_of_its_first(rig: Ri
     assert await rig.value('SELECT count(*)::int FROM certificate WHERE counts = \'{"DUPLICATE": 2, "NEW": 1}\'') == 1
 
 
+async def test_a_duplicate_behind_another_payload_in_the_same_batch_gets_the_stored_reply(rig: Rig) -> None:
+    """Its first in the batch is refused and has no reply: what stands in the store is its answer all the same."""
+    async with rig.worker() as (_, door):
+        source, spec = adjust(door, "c1", "a", 100)
+        changed, _ = adjust(door, "c1", "a", 101)
+        before = await door.submit(source, spec, Deadline(20))
+        other, same = await asyncio.gather(*(door.submit(sent, spec, Deadline(20)) for sent in (changed, source)))
+    assert (other.verdict, same.verdict) == (Verdict.MISMATCH, Verdict.DUPLICATE)
+    assert (same.status, same.body) == (before.status, before.body) != (0, b"")
+    assert other.body == b""
+    assert await rig.value('SELECT count(*)::int FROM certificate WHERE counts = \'{"DUPLICATE": 1, "MISMATCH": 1}\'') == 1
+
+
 async def test_what_is_waited_for_ends_the_wait_and_time_ends_it_otherwise(rig: Rig) -> None:
     async with rig.worker():
         await rig.send(key_given("k0", "early"), entry("w-early", account="early", note="wait"))
