@@ -70,6 +70,20 @@ def canonical_json(value: JsonInput) -> bytes:
     return "".join(writer.parts).encode()
 
 
+def canonical_plain(value: JsonInput) -> bytes:
+    """What canonical_json gives, without asking each item what it is: for a value whose writer knows that it holds nothing but texts, truth
+    values, None, whole numbers up to MAX_PLAIN_INT either way, and a few levels of lists, tuples and dicts by text of these.
+
+    Raises CanonicalError with LONE_SURROGATE.
+    """
+    try:
+        encoded = _ENCODE_SORTED(value)
+    except (UnicodeEncodeError, TypeError):  # a lone surrogate, or a text of a type of its own
+        return canonical_json(value)
+    # Of ASCII msgspec writes the canonical form; names beyond the basic plane it sorts differently.
+    return encoded if encoded.isascii() else canonical_json(value)
+
+
 def json_pointer(trail: Sequence[str | int]) -> str:
     """The JSON pointer of a way through a document (RFC 6901 section 3)."""
     return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in trail)

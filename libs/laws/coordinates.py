@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from laws.fields import Hex64, Label, OffsetText
-from laws.ids import recipe_digest
+from laws.ids import plain_digest
 
 OFFSET_KIND = "kafka_offset"
 
@@ -64,7 +64,7 @@ class OffsetBasis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def offset_basis(stream: str, offsets: dict[int, int]) -> OffsetBasis:
     """The basis of `stream` (topics joined by '+') with `offsets` as {partition: next offset}; sorted, so its digest is stable."""
     entries = tuple(PartitionOffset(partition, str(offset)) for partition, offset in sorted(offsets.items()))
-    digest = recipe_digest(
+    digest = plain_digest(
         "fp.eb_offset_basis.v1",
         {"stream": stream, "offset_kind": OFFSET_KIND, "offsets": [[e.partition, e.offset] for e in entries]},
     )

@@ -7,8 +7,8 @@ from laws.canonical import canonical_json
 _SORTED = msgspec.json.Encoder(order="sorted")
 
 
-def canonical_struct(body: msgspec.Struct) -> bytes:
-    """RFC 8785 bytes of a contract's struct.
+def canonical_struct(body: msgspec.Struct | tuple[msgspec.Struct, ...]) -> bytes:
+    """RFC 8785 bytes of a contract's struct, or of several in a list.
 
     Contracts hold no floats (a test walks the catalogue), so sorted encoding is canonical wherever all of it is ASCII; anything else
     takes the general way, because keys beyond the BMP sort differently there.

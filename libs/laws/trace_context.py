@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-from laws.canonical import canonical_json
+from laws.canonical import canonical_plain
 
 SAMPLED: Final = 0x01  # Level 1 section 3.2.2.5.1
 RANDOM_TRACE_ID: Final = 0x02  # Level 2, "Random Trace ID Flag": handed on unchanged as long as the trace id is
@@ -172,13 +172,13 @@ def continue_or_start(
 
 def derive_trace_id(*parts: str) -> str:
     """A trace id that the same parts always give: 16 bytes of SHA-256 over the canonical JSON of [TRACE_ID_RECIPE, *parts]."""
-    return _not_zero(sha256(canonical_json((TRACE_ID_RECIPE, *parts))).digest()[:16])
+    return _not_zero(sha256(canonical_plain((TRACE_ID_RECIPE, *parts))).digest()[:16])
 
 
 def derive_span_id(trace_id: str, *parts: str) -> str:
     """A span id that the same trace and parts always give: 8 bytes of SHA-256 over the canonical JSON of
     [SPAN_ID_RECIPE, trace_id, *parts]."""
-    return _not_zero(sha256(canonical_json((SPAN_ID_RECIPE, trace_id, *parts))).digest()[:8])
+    return _not_zero(sha256(canonical_plain((SPAN_ID_RECIPE, trace_id, *parts))).digest()[:8])
 
 
 def _not_zero(digest: bytes) -> str:

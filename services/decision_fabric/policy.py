@@ -1,5 +1,7 @@
 """What DF decides: pure functions from a trigger, its anchor and velocities to one decision and one intent (domain.md 5)."""
 
+from operator import attrgetter
+
 from decision_fabric.pack import Fact, Pack
 from decision_fabric.response import Judgement, outputs
 from decision_fabric.rules import UNKNOWN, Guardrails, most_severe
@@ -15,6 +17,9 @@ from spine.service import Anomaly, Due, Effect, Effects, Event, Put, Read, Reads
 CONTEXT_WAIT = "context_wait"
 POLICY_REV = "df.guardrails.v1"
 
+# Whom an anchor names, in the order of the pack's facts.
+_DIMENSIONS = tuple(dimension.value for dimension in Dimension)
+_values_of = attrgetter(*(f"{dimension}_id" for dimension in _DIMENSIONS))
 # A value that the anchor does not name has no velocity: its four facts are unknown, and hold no rule.
 _NO_VELOCITY = (UNKNOWN,) * 4
 
@@ -116,13 +121,12 @@ class Fabric:
 
     def _decide(self, event: Event[TrafficEvent], anchor: Anchor, state: State) -> list[Effect]:
         now_s = seconds_of(event.ts_utc)
-        facts = [event.body.amount_minor, 0]
-        for dimension, value in _subjects(anchor):
+        run, facts = anchor.platform_run_id, [event.body.amount_minor, 0]
+        for dimension, value in zip(_DIMENSIONS, _values_of(anchor), strict=True):
             if value is None:
                 facts += _NO_VELOCITY
-                continue
-            rows = state.all_lanes(VELOCITIES, anchor.platform_run_id, dimension.value, value)
-            facts += totals((row.buckets for row in rows), now_s)
+            else:
+                facts += totals([row.buckets for row in state.all_lanes(VELOCITIES, run, dimension, value)], now_s)
         found = self._guardrails.hits(facts)
         judgement = Judgement(most_severe(found, ActionKind.ALLOW), found, (Reason.RULE_HIT if found else Reason.NO_RULE_HIT,))
         return outputs(self._pack, event, anchor, judgement, state)
@@ -145,32 +149,27 @@ def _counted(triggers: list[Event[TrafficEvent]], anchor: Anchor, state: State) 
     """This lane's velocities with these triggers of the anchor's flow."""
     if not triggers:
         return []
-    run, writes = anchor.platform_run_id, list[Effect]()
-    for dimension, value in _subjects(anchor):
+    run, cause, writes = anchor.platform_run_id, triggers[-1].cause, list[Effect]()
+    seen = [(seconds_of(event.ts_utc), event.body.amount_minor) for event in triggers]
+    for dimension, value in zip(_DIMENSIONS, _values_of(anchor), strict=True):
         if value is None:
             continue
-        own = state.own(VELOCITIES, run, dimension.value, value)
+        own = state.own(VELOCITIES, run, dimension, value)
         buckets = own.buckets if own else None
-        for event in triggers:
-            buckets = added(buckets, seconds_of(event.ts_utc), event.body.amount_minor)
+        for now_s, amount_minor in seen:
+            buckets = added(buckets, now_s, amount_minor)
         if buckets is not None:
-            writes.append(Put(VELOCITIES, Velocity(run, dimension.value, value, buckets), triggers[-1].cause))
+            writes.append(Put(VELOCITIES, Velocity(run, dimension, value, buckets), cause))
     return writes
 
 
-def _subjects(anchor: Anchor) -> tuple[tuple[Dimension, str | None], ...]:
-    """Whom an anchor names, in the order of the pack's facts."""
-    return (
-        (Dimension.ACCOUNT, anchor.account_id),
-        (Dimension.INSTRUMENT, anchor.instrument_id),
-        (Dimension.DEVICE, anchor.device_id),
-        (Dimension.IP, anchor.ip_id),
-        (Dimension.MERCHANT, anchor.merchant_id),
-    )
-
-
 def _velocity_reads(anchor: Anchor) -> Reads:
-    return [Read(VELOCITIES, (anchor.platform_run_id, dim.value, value)) for dim, value in _subjects(anchor) if value is not None]
+    run = anchor.platform_run_id
+    return [
+        Read(VELOCITIES, (run, dimension, value))
+        for dimension, value in zip(_DIMENSIONS, _values_of(anchor), strict=True)
+        if value is not None
+    ]
 
 
 # The facts of a decision are put together by position: amount, context, then four of each dimension.

@@ -23,6 +23,7 @@ from laws.contracts.decision import (
 from laws.contracts.world import TrafficEvent
 from laws.coordinates import Coordinate, offset_basis
 from laws.degrade import DegradeMode, DegradePosture, mask_for
+from laws.encode import canonical_struct
 from laws.reasons import Reason
 from spine.service import Append, Effect, Emit, Event, State
 
@@ -69,7 +70,7 @@ def outputs(pack: Pack, event: Event[TrafficEvent], anchor: Anchor | None, judge
         context_status=ContextStatus.CONTEXT_MISSING if anchor is None else ContextStatus.CONTEXT_READY,
         # No registry yet: the pack of this release is the bundle, and nothing says that a registry resolved it.
         registry_outcome="PACK_PINNED",
-        context_evidence_digest=ids.hex64("df.context_evidence.v1", msgspec.to_builtins(context)),
+        context_evidence_digest=ids.canonical_digest("df.context_evidence.v1", canonical_struct(context)).hex(),
         stage="guardrails",
         rule_hits=judgement.hits,
         missing_roles=(ContextRole.FLOW_ANCHOR,) if anchor is None else (),

@@ -62,7 +62,7 @@ class Guardrails:
 
 def most_severe(found: tuple[RuleHit, ...], floor: ActionKind) -> ActionKind:
     """The most severe action among the hits, never below `floor`."""
-    return max((floor, *(hit.action_kind for hit in found)), key=SEVERITY.__getitem__)
+    return max((floor, *(hit.action_kind for hit in found)), key=SEVERITY.__getitem__) if found else floor
 
 
 def _index(fact: Fact, rules: Sequence[Rule]) -> _FactIndex:

@@ -11,7 +11,7 @@ import rfc8785
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from laws.canonical import MAX_DEPTH, CanonicalError, JsonValue, canonical_json, decimal_parts, json_pointer
+from laws.canonical import MAX_DEPTH, MAX_PLAIN_INT, CanonicalError, JsonValue, canonical_json, canonical_plain, decimal_parts, json_pointer
 
 # RFC 8785 appendix B: the bits of a double, and its form. 9.999999999999997e+22 and its like are given as the double they are.
 APPENDIX_B = [
@@ -172,6 +172,32 @@ def test_a_value_without_canonical_form_is_refused_by_name(value: object, path: 
         canonical_json(value)  # type: ignore[arg-type]  # what is refused is no JSON
     assert (caught.value.path, caught.value.reason) == (path, reason)
     assert reason in str(caught.value)
+
+
+_PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-MAX_PLAIN_INT, MAX_PLAIN_INT) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(_PLAIN)
+@example({"\U0001f600": 1, "\ufb33": 2})
+@example({'\x7f"\\/': "\b\u2028"})
+def test_a_plain_value_is_written_alike_whether_it_is_looked_at_or_not(value: JsonValue) -> None:
+    assert canonical_plain(value) == canonical_json(value)
+
+
+def test_a_text_of_a_type_of_its_own_is_written_as_the_text_that_it_is() -> None:
+    class Text(str): ...
+
+    assert canonical_plain([Text("x")]) == b'["x"]'
+
+
+def test_a_lone_surrogate_is_refused_by_name_where_nothing_else_is_looked_at() -> None:
+    with pytest.raises(CanonicalError) as caught:
+        canonical_plain({"a": ["\ud800"]})
+    assert (caught.value.path, caught.value.reason) == ("/a/0", "LONE_SURROGATE")
 
 
 def test_the_refused_value_is_data() -> None:

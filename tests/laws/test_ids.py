@@ -4,8 +4,14 @@ from collections.abc import Callable
 from hashlib import sha256
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from laws import ids
+from laws.canonical import canonical_json
+from laws.contracts.decision import ContextRef, ContextRole
+from laws.coordinates import OriginOffset, offset_basis
+from laws.encode import canonical_struct
 
 RUN = "platform_20260102T030405Z"
 PINS = {"platform_run_id": RUN, "seed": "42"}
@@ -65,3 +71,56 @@ def test_a_decision_moves_with_bundle_and_place_but_its_event_does_not() -> None
     assert base != ids.decision_id("e1", RUN, "e" * 64, ["c", "t", 0, "17"])
     assert base != ids.decision_id("e1", RUN, "b" * 64, ["c", "t", 0, "18"])
     assert ids.decision_event_id("e1", PINS) != ids.decision_event_id("e1", {**PINS, "seed": "43"})
+
+
+TEXT = st.text(max_size=20)
+PLACE = st.tuples(TEXT, TEXT, TEXT, st.integers(0, 2**31), st.integers(0, 2**63))
+
+
+def digest(recipe: str, payload: object) -> str:
+    """The recipe by its definition."""
+    return sha256(canonical_json({"payload": payload, "recipe": recipe})).hexdigest()  # type: ignore[dict-item]  # any JSON value
+
+
+@given(TEXT, TEXT, TEXT, PLACE)
+def test_a_decision_s_ids_are_the_digests_of_what_they_name(
+    source: str, run: str, other: str, place: tuple[str, str, str, int, int]
+) -> None:
+    origin: list[str | int] = [*place[:4], str(place[4])]
+    named = {
+        "source_event_id": source,
+        "platform_run_id": run,
+        "decision_scope": "fraud.primary",
+        "bundle_ref": other,
+        "origin_offset": origin,
+    }
+    assert ids.decision_id(source, run, other, origin) == digest("df.decision_id.v2", named)[:32]
+    assert ids.action_id(source, other) == digest("df.action_id.v1", {"decision_id": source, "action_kind": other})[:32]
+    pins = {"platform_run_id": run, "seed": other}
+    of_decision = {"source_event_id": source, "pin_scope": pins, "decision_scope": "fraud.primary"}
+    of_action = {"source_event_id": source, "pin_scope": pins, "action_domain": other}
+    assert ids.decision_event_id(source, pins) == digest("df.decision_response.event_id.v1", of_decision)
+    assert ids.intent_event_id(source, other, pins) == digest("df.action_intent.event_id.v1", of_action)
+    assert ids.idempotency_key(source, other, pins) == digest("df.action_intent.idempotency_key.v1", of_action)
+
+
+@given(PLACE)
+def test_the_digests_of_a_basis_and_of_what_a_decision_saw_are_those_of_their_json(place: tuple[str, str, str, int, int]) -> None:
+    cluster, topic_id, topic, partition, offset = place
+    basis = {"stream": topic, "offset_kind": "kafka_offset", "offsets": [[partition, str(offset)]]}
+    assert offset_basis(topic, {partition: offset}).basis_digest == digest("fp.eb_offset_basis.v1", basis)
+    ref = ContextRef("e1", "flow_anchor", ContextRole.FLOW_ANCHOR, OriginOffset(cluster, topic_id, topic, partition, str(offset)))
+    written = {
+        "event_id": "e1",
+        "event_type": "flow_anchor",
+        "role": "flow_anchor",
+        "origin_offset": {"cluster_id": cluster, "topic_id": topic_id, "topic": topic, "partition": partition, "offset": str(offset)},
+    }
+    assert ids.canonical_digest("r.v1", canonical_struct((ref,))).hex() == digest("r.v1", [written])
+    assert ids.canonical_digest("r.v1", canonical_struct(())).hex() == digest("r.v1", [])
+
+
+@given(st.binary(), st.binary())
+def test_a_snapshot_s_hash_is_that_of_its_own_bytes_however_often_it_is_asked_for(first: bytes, second: bytes) -> None:
+    for read_set in (first, second, first):
+        assert ids.snapshot_hash(read_set) == sha256(b"df.snapshot_hash.v1\n" + read_set).hexdigest()

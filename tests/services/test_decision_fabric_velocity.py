@@ -1,6 +1,7 @@
 """Velocity windows equal a count by hand, over lanes and out of order (runtime.md, State)."""
 
-from hypothesis import given
+import msgspec
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from decision_fabric.velocity import added, seconds_of, totals
@@ -59,6 +60,47 @@ def test_the_bytes_do_not_depend_on_the_order_within_a_window(events: list[Seen]
         return row
 
     assert fold(events) == fold(sorted(events)) == fold(sorted(events, reverse=True))
+
+
+def row_by_hand(events: list[Seen]) -> bytes:
+    """The bytes of a row that saw these in their order: what came a window's two lengths too late was never in it."""
+    windows = []
+    for bucket_s, kept in ((600, 12), (HOUR, 48)):
+        held: dict[int, list[int]] = {}
+        for at_s, amount in events:
+            held.setdefault(at_s // bucket_s, []).append(amount)
+            held = {number: amounts for number, amounts in held.items() if number > max(held) - kept}
+        newest = max(held)
+        numbers = sorted(held, reverse=True)
+        windows.append(
+            [
+                newest,
+                [newest - number for number in numbers],
+                [len(held[number]) for number in numbers],
+                [sum(held[number]) for number in numbers],
+            ]
+        )
+    return msgspec.msgpack.encode(windows)
+
+
+# Around the epoch, where the numbers of buckets have all lengths that msgpack knows, and at the time of a world.
+AT = st.integers(-3 * DAY, 4 * DAY) | st.integers(0, 10**9) | st.integers(START, START + 5 * DAY)
+
+
+@given(st.lists(st.tuples(AT, st.integers(0, 10**12)), min_size=1, max_size=30))
+@example([(0, 1), (-1, 2), (DAY, 3)])
+def test_a_row_is_its_buckets_newest_first_whenever_it_was_written(events: list[Seen]) -> None:
+    row: bytes | None = None
+    for number, (at_s, amount) in enumerate(events, 1):
+        row = added(row, at_s, amount)
+        assert row == row_by_hand(events[:number])
+
+
+@given(st.lists(st.tuples(AT, st.integers(0, 10**12)), min_size=1, max_size=12), AT)
+def test_rows_of_any_age_add_up_to_the_count_by_hand(events: list[Seen], now_s: int) -> None:
+    rows = [added(None, at_s, amount) for at_s, amount in events]
+    assert totals(rows, now_s) == by_hand(events, now_s)
+    assert [totals([row], now_s) for row in rows] == [by_hand([event], now_s) for event in events]
 
 
 def test_a_row_stays_small_however_long_the_run() -> None:
