@@ -81,14 +81,14 @@ def idempotency_key(source_event_id: str, action_domain: str, pin_scope: dict[st
 
 def _scoped(recipe: str, kind: str, value: str, pin_scope: dict[str, str], source_event_id: str) -> str:
     """The digest of {kind: value, pin_scope, source_event_id}: of these a run has all but the last once."""
-    before, after = _around_source(recipe, kind, value, tuple(pin_scope.items()))
+    before, after = _around_source(recipe, kind, value, tuple(pin_scope), tuple(pin_scope.values()))
     return hashlib.sha256(before + canonical_plain(source_event_id) + after).hexdigest()
 
 
 @lru_cache(maxsize=256)
-def _around_source(recipe: str, kind: str, value: str, pin_scope: tuple[tuple[str, str], ...]) -> tuple[bytes, bytes]:
+def _around_source(recipe: str, kind: str, value: str, pins: tuple[str, ...], values: tuple[str, ...]) -> tuple[bytes, bytes]:
     # Either kind sorts before "pin_scope", and that before "source_event_id".
-    before = canonical_json({kind: value, "pin_scope": dict(pin_scope)})
+    before = canonical_json({kind: value, "pin_scope": dict(zip(pins, values, strict=True))})
     return b'{"payload":' + before[:-1] + b',"source_event_id":', b"}" + _recipe_member(recipe)
 
 

@@ -35,7 +35,7 @@ class KeyRecipe(NamedTuple):
         """The key (64 hex characters as bytes; opaque and uniform), or None where no alternative is complete."""
         for paths in self.alternatives:
             values = [event_id if path == ("event_id",) else _at(payload, path) for path in paths]
-            if all(value is not None and value != "" for value in values):
+            if None not in values and "" not in values:
                 return self.key_of_values(values)
         return None
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import msgspec
 
 from laws.encode import canonical_struct
-from laws.envelope import encode_envelope
+from laws.envelope import EnvelopeForm
 from laws.headers import EVENT_ID, TRACEPARENT, Correlation, Provenance, missing_headers
 from laws.identity import pack_event_id
 from laws.payload_hash import payload_hash
@@ -16,7 +16,8 @@ _HEADERS = msgspec.msgpack.Encoder()
 HEADERS_DECODER = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
 
 
-# Combinations of runs and trace states whose headers are kept; a trace state of its own for every event would fill any number.
+# Combinations of runs and trace states whose headers, and of types and runs whose envelopes' common fields are kept; a trace state of its
+# own for every event would fill any number.
 _COMBINATIONS = 1024
 
 # The last three fields are for the trace's spans only; the stored row is the first STORED fields.
@@ -55,6 +56,7 @@ class Emitter:
         self._phase_id = phase_id
         self._provenance = provenance
         self._shared: dict[tuple[str, str, str], list[tuple[str, bytes]]] = {}
+        self._forms: dict[tuple[str | None, ...], EnvelopeForm] = {}
 
     def row(self, emit: Emit, cause: Cause, emitted_at: str) -> OutboxRow:
         """The record of `emit`. Raises ValueError, naming the field, for an output that could not be published lawfully."""
@@ -72,26 +74,13 @@ class Emitter:
         traceparent = self._child_of(correlation.traceparent, event_id)
         payload = canonical_struct(emit.body)
         version = event_type.schema_versions[-1] if event_type.schema_versions else None
-        value = encode_envelope(
-            {
-                "event_id": event_id,
-                "event_type": event_type.name,
-                "ts_utc": cause.ts_utc,
-                "manifest_fingerprint": cause.manifest_fingerprint,
-                "parameter_hash": cause.parameter_hash,
-                "seed": cause.seed,
-                "scenario_id": cause.scenario_id,
-                "platform_run_id": correlation.platform_run_id,
-                "scenario_run_id": correlation.scenario_run_id,
-                "emitted_at_utc": emitted_at,
-                "schema_version": version,
-                "phase_id": self._phase_id,
-                "runtime_lane": self._runtime_lane,
-                "traceparent": traceparent,
-                "parent_event_id": emit.parent_event_id or correlation.event_id,
-                "producer": self._service,
-            },
+        value = self._form(event_type.name, version, cause).encode(
             payload,
+            event_id=event_id,
+            ts_utc=cause.ts_utc,
+            emitted_at_utc=emitted_at,
+            traceparent=traceparent,
+            parent_event_id=emit.parent_event_id or correlation.event_id,
         )
         return OutboxRow(
             topic=topic.name,
@@ -105,6 +94,32 @@ class Emitter:
             traceparent=traceparent,
             cause_traceparent=correlation.traceparent,
         )
+
+    def _form(self, event_type: str, version: str | None, cause: Cause) -> EnvelopeForm:
+        """What the envelopes of a type and run have in common."""
+        run, scenario_run = cause.correlation.platform_run_id, cause.correlation.scenario_run_id
+        shared = (event_type, version, run, scenario_run, cause.manifest_fingerprint, cause.parameter_hash, cause.seed, cause.scenario_id)
+        form = self._forms.get(shared)
+        if form is None:
+            form = EnvelopeForm(
+                {
+                    "event_type": event_type,
+                    "manifest_fingerprint": cause.manifest_fingerprint,
+                    "parameter_hash": cause.parameter_hash,
+                    "seed": cause.seed,
+                    "scenario_id": cause.scenario_id,
+                    "platform_run_id": run,
+                    "scenario_run_id": scenario_run,
+                    "schema_version": version,
+                    "phase_id": self._phase_id,
+                    "runtime_lane": self._runtime_lane,
+                    "producer": self._service,
+                }
+            )
+            if len(self._forms) >= _COMBINATIONS:
+                self._forms.clear()
+            self._forms[shared] = form
+        return form
 
     def _headers(self, correlation: Correlation, traceparent: str, event_id: str) -> list[tuple[str, bytes]]:
         """The record's headers. What its run shares is made and checked once; raises ValueError for what may not be published."""

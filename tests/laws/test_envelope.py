@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laws.canonical import JsonInput, canonical_json
-from laws.envelope import Envelope, SharedFields, decode_envelope, decode_known, encode_envelope, shared_fields
+from laws.envelope import Envelope, EnvelopeForm, SharedFields, decode_envelope, decode_known, encode_envelope, shared_fields
 
 FIELDS: dict[str, Any] = {
     "event_id": "e1",
@@ -158,3 +158,18 @@ def test_an_envelope_is_written_as_the_canonical_form_of_the_whole(fields: dict[
     payload: dict[str, JsonInput] = {"b": [1, "\u20ac"], "a": None}
     present: dict[str, JsonInput] = {name: value for name, value in fields.items() if value is not None}
     assert encode_envelope(fields, canonical_json(payload)) == canonical_json({**present, "payload": payload})
+
+
+_OWN = ("event_id", "ts_utc", "emitted_at_utc", "traceparent", "parent_event_id")
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([name for name in Envelope.__struct_fields__ if name not in ("payload", *_OWN)]), st.text(max_size=8) | st.none()
+    ),
+    st.lists(st.fixed_dictionaries(dict.fromkeys(_OWN, st.text(max_size=8))), max_size=3),
+)
+def test_envelopes_of_one_form_are_those_that_are_written_one_by_one(shared: dict[str, str | None], events: list[dict[str, str]]) -> None:
+    form = EnvelopeForm(shared)
+    for own in events:
+        assert form.encode(b'{"a":1}', **own) == encode_envelope({**shared, **own}, b'{"a":1}')

@@ -40,3 +40,23 @@ def test_without_its_run_an_output_is_not_published() -> None:
 def test_a_command_or_another_contract_is_not_published() -> None:
     with pytest.raises(ValueError, match="contract Posted"):
         emitter().row(Emit(POSTED_EVENT, "p1", CAUSE), CAUSE, AT)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        msgspec.structs.replace(CAUSE, manifest_fingerprint="d" * 64),
+        msgspec.structs.replace(CAUSE, parameter_hash=None),
+        msgspec.structs.replace(CAUSE, seed="8"),
+        msgspec.structs.replace(CAUSE, scenario_id=None),
+        msgspec.structs.replace(CAUSE, correlation=correlation("e1", "platform_20260106T000000Z")),
+        msgspec.structs.replace(CAUSE, correlation=CAUSE.correlation._replace(scenario_run_id="b" * 32)),
+        msgspec.structs.replace(CAUSE, correlation=CAUSE.correlation._replace(tracestate="a=1")),
+        msgspec.structs.replace(CAUSE, correlation=correlation("e2"), ts_utc="2026-01-05T00:00:00.000001Z"),
+    ],
+)
+def test_what_an_emitter_remembers_of_one_cause_is_said_of_no_other(other: Cause) -> None:
+    used = emitter()
+    rows = [used.row(EMIT, cause, AT) for cause in (CAUSE, other, CAUSE)]
+    assert rows == [emitter().row(EMIT, cause, AT) for cause in (CAUSE, other, CAUSE)]
+    assert rows[0] != rows[1]
