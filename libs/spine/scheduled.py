@@ -76,9 +76,11 @@ class Scheduled:
         )
 
     async def answered(self, connection: Db, spec: LaneSpec, answers: list[tuple[str, Answer]]) -> list[Input]:
-        """The inputs of settled calls whose pending rows are still there, locked. One that is gone was applied before."""
-        rows = await connection.fetch(sql.LOCK_CALLS, spec.lane, [task for task, _ in answers], [answer.ref for _, answer in answers])
-        open_calls = {(row["kind"], row["ref"]) for row in rows}
+        """The inputs of settled calls whose pending rows are still there. One that is gone was applied before."""
+        open_calls: set[tuple[str, str]] = set()
+        for kind in {task for task, _ in answers}:
+            rows = await connection.fetch(sql.OPEN_CALLS, spec.lane, kind, [answer.ref for task, answer in answers if task == kind])
+            open_calls.update((kind, row["ref"]) for row in rows)
         return [self.answer(task, answer, settles=True) for task, answer in answers if (task, answer.ref) in open_calls]
 
     def answer(self, task_name: str, answer: Answer, *, settles: bool) -> Input:

@@ -63,10 +63,10 @@ SELECT $1, $2, $3, g.* FROM unnest($4::text[], $5::text[], $6::text[], $7::times
                                    $11::text[], $12::bytea[]) AS g
 """
 
+# Rows of one kind by an array, here and below, and not by a join with what is looked for: for each element the planner took the index of
+# (lane, kind, key), whose first two columns all calls of a lane share, and read every call of the lane, so that a batch cost its square.
 DELETE_PENDING = """
-DELETE FROM pending p USING unnest($2::text[], $3::text[]) AS g(kind, ref)
-WHERE p.lane = $1 AND p.kind = g.kind AND p.ref = g.ref
-RETURNING p.kind, p.ref
+DELETE FROM pending WHERE lane = $1 AND kind = $2 AND ref = ANY($3::text[]) RETURNING ref
 """
 
 READ_WAITS = """
@@ -89,9 +89,9 @@ LIMIT $2
 FOR UPDATE OF p
 """
 
-LOCK_CALLS = """
-SELECT p.kind, p.ref FROM pending p JOIN unnest($2::text[], $3::text[]) AS g(kind, ref) ON p.kind = g.kind AND p.ref = g.ref
-WHERE p.lane = $1 AND p.task_state IS NOT NULL FOR UPDATE OF p
+# No lock on the rows: whoever changes a call's row holds the lane's, which this transaction has for itself.
+OPEN_CALLS = """
+SELECT ref FROM pending WHERE lane = $1 AND kind = $2 AND ref = ANY($3::text[]) AND task_state IS NOT NULL
 """
 
 RELEASE_PARKED = """

@@ -21,11 +21,13 @@ _log = structlog.get_logger(__name__)
 
 # A row that is EXECUTING and not in this worker's hands was left by a dead owner or got no answer: it is asked about, not repeated.
 # FOR SHARE on the lane: a zombie must not begin calls, and must not hold up the batch of the owner longer than this statement.
+# What is picked is locked, and found again by where it stands: by its key it was looked up in an index that has all calls of a lane under
+# one prefix, each time all of them.
 _RESERVE = """
 WITH mine AS (
     SELECT 1 FROM lane WHERE lane = $1 AND epoch = $2 AND token = $3 FOR SHARE
 ), picked AS (
-    SELECT p.kind, p.ref FROM pending p, mine
+    SELECT p.ctid FROM pending p, mine
     WHERE p.lane = $1 AND p.task_state IS NOT NULL AND p.due <= clock_timestamp()
       AND (p.task_state = 'RESERVED' OR (p.kind, p.ref) NOT IN (SELECT g.kind, g.ref FROM unnest($4::text[], $5::text[]) AS g(kind, ref)))
     ORDER BY p.due, p.ref LIMIT $6
@@ -34,7 +36,7 @@ WITH mine AS (
 UPDATE pending p SET task_state = CASE p.task_state WHEN 'RESERVED' THEN 'EXECUTING' ELSE 'ASKING' END,
                      attempt = p.attempt + CASE p.task_state WHEN 'RESERVED' THEN 1 ELSE 0 END,
                      epoch = $2
-FROM picked WHERE p.lane = $1 AND p.kind = picked.kind AND p.ref = picked.ref
+WHERE p.ctid = ANY(ARRAY(SELECT ctid FROM picked))
 RETURNING p.kind, p.ref, p.task_state, p.attempt, p.attempts, p.body, p.cap <= clock_timestamp() AS late
 """
 
@@ -47,16 +49,11 @@ UPDATE pending p SET task_state = $6, due = clock_timestamp() + make_interval(se
 FROM mine WHERE p.lane = $1 AND p.kind = $4 AND p.ref = $5
 """
 
-_NEXT_DUE = """
-SELECT extract(epoch FROM min(due) - clock_timestamp()) FROM pending
-WHERE lane = $1 AND task_state IS NOT NULL
-  AND (kind, ref) NOT IN (SELECT g.kind, g.ref FROM unnest($2::text[], $3::text[]) AS g(kind, ref))
-"""
-
 _ATTEMPTS_ENCODER = msgspec.msgpack.Encoder()
 _ATTEMPTS_DECODER = msgspec.msgpack.Decoder(tuple[Attempt, ...])
 
-# How long the runner sleeps when nothing is due: a wake-up always comes with new work, this only bounds a lost one.
+# How long the runner sleeps at most. A wake-up comes with new work and when a call of its own is due again: this bounds a lost one, and
+# how late a call is looked at that a dead owner had put off.
 _IDLE = 1.0
 
 # Calls of one look: what a transaction asked for goes out together, and holds the lane's row for one short statement.
@@ -104,13 +101,10 @@ class TaskRunner:
             try:
                 while await self._begin_some():
                     pass
-                delay = await self._pool.fetchval(_NEXT_DUE, self._claim.lane, *self._in_hand())
             except TRANSIENT_STORE as error:
                 _log.warning("task.store_unavailable", lane=self._claim.lane, error=str(error))
-                delay = _IDLE
-            wait = _IDLE if delay is None else min(_IDLE, max(0.01, float(delay)))
             try:
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(_IDLE):
                     await self._wake.wait()
             except TimeoutError:
                 continue
@@ -194,7 +188,8 @@ class TaskRunner:
             # The row stays EXECUTING: it will be asked about, which is always safe.
             _log.warning("task.not_rescheduled", lane=self._claim.lane, ref=row["ref"], error=str(error))
         self.done(row["kind"], row["ref"])
-        self._wake.set()
+        # From here and not from the store's answer to "when is the next one due": that was a statement for every look.
+        asyncio.get_running_loop().call_later(backoff, self._wake.set)
 
 
 def _final(task: Task, result: TaskResult, row: asyncpg.Record) -> str | None:

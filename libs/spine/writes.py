@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from laws.catalogue import CORRIDOR_ANOMALY
@@ -260,14 +262,13 @@ class Writes:
         # A wait that is settled by a later input of the same transaction was never stored.
         stored = [row for row in self._pending if (row[0], row[1]) not in gone]
         settled = sorted(gone - {(row[0], row[1]) for row in self._pending})
-        if settled:
-            deleted = await self._connection.fetch(
-                sql.DELETE_PENDING, self._stamp[0], [kind for kind, _ in settled], [ref for _, ref in settled]
-            )
-            if len(deleted) != len(settled):
-                missing = sorted(set(settled) - {(row["kind"], row["ref"]) for row in deleted})
-                raise RuntimeError(f"pending rows {missing} were settled but are not there")
-            self.leaves.extend(gone_leaf("pending", (kind, self._stamp[0], ref)) for kind, ref in settled)
+        for kind, some in groupby(settled, key=itemgetter(0)):
+            refs = [ref for _, ref in some]
+            deleted = await self._connection.fetch(sql.DELETE_PENDING, self._stamp[0], kind, refs)
+            if len(deleted) != len(refs):
+                missing = sorted(set(refs) - {row["ref"] for row in deleted})
+                raise RuntimeError(f"pending rows {missing} of {kind} were settled but are not there")
+        self.leaves.extend(gone_leaf("pending", (kind, self._stamp[0], ref)) for kind, ref in settled)
         if stored:
             await self._connection.execute(sql.INSERT_PENDING, *self._stamp, *map(list, zip(*stored, strict=True)))
             for kind, ref, key, due, cap, topic, until, task_state, body in stored:

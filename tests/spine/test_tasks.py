@@ -38,9 +38,6 @@ class SlowStore:
         rows, self.reserved = self.reserved, []
         return rows
 
-    async def fetchval(self, *_: Any) -> None:
-        return None
-
     async def execute(self, _: str, *arguments: Any) -> None:
         self.states.append(arguments[5])
         if len(self.states) == 1:
@@ -59,7 +56,7 @@ async def test_a_call_whose_time_runs_out_while_it_is_put_off_is_asked_about() -
     store = SlowStore()
     task = Task("pay", single, single, lambda *_: (), lambda *_: (), call_seconds=0.05, submit_many=submit_many)
     settled: list[Answer] = []
-    # A pool is asked three things here.
+    # A pool is asked two things here.
     pool = cast(asyncpg.Pool, store)
     runner = TaskRunner(pool, Claim(0, 1, b"t", 0), {"pay": task}, asyncio.Semaphore(1), lambda _, answer: settled.append(answer))
     running = asyncio.create_task(runner.run())
