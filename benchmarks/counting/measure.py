@@ -14,7 +14,7 @@ from benchmarks.counting.wire import Counts, Wire
 from benchmarks.workload import RUN
 from spine.inputs import Source
 from spine.lanes import group_topics, lane_specs
-from spine.outcome import Fence
+from spine.outcome import Fence, Part
 from spine.ownership import Claim
 from spine.publisher import Publisher
 from spine.runtime import Runtime
@@ -118,8 +118,9 @@ class _Measurement:
         decoder = runtime.decoders[spec.group.name]
         inputs = [decoder.record(source) for source in batch]
         seq = publisher.acknowledged_seq
+        part = Part(spec, Fence(claim.epoch, claim.token), inputs, seq, ends)
         async with runtime.pool.acquire() as connection:
-            applied = await runtime.law.apply(connection, spec, Fence(claim.epoch, claim.token), inputs, acknowledged_seq=seq, ends=ends)
+            (applied,) = await runtime.law.apply(connection, [part])
         assert applied is not None
         publisher.carried(seq)
         publisher.hand_over(applied.lane_seq, applied.outbox)

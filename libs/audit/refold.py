@@ -19,7 +19,7 @@ from spine.db import Db
 from spine.emission import Emitter
 from spine.inputs import SOURCE_DECODER, Decoder, Input, Poison, Source
 from spine.lanes import LaneSpec, lane_specs
-from spine.outcome import RefusedByStoreError, Select
+from spine.outcome import Part, RefusedByStoreError, Select
 from spine.scheduled import ANSWER_DECODER, FIRED_DECODER, Scheduled
 from spine.service import Service
 from spine.tables import Mode, Table, quote
@@ -101,13 +101,13 @@ class Refold:
     async def _transact(self, law: RecordedLaw, cert: Cert, inputs: Sequence[Input] | Select) -> None:
         ends = {topic: int(end) for topic, end in cert.ends.items()}
         try:
-            await law.apply(self._store, self._spec, None, inputs, ends=ends, at=cert.applied_at)
+            await law.apply(self._store, [Part(self._spec, None, inputs, ends=ends)], at=cert.applied_at)
         except RefusedByStoreError as refused:
             # As the lane's worker does it: alone in its batch, the input is parked for what the store said.
             if not isinstance(inputs, list) or len(inputs) != 1:
                 raise
             inputs[0].poison = Poison(Reason.STORE_REFUSED, refused.detail)
-            await law.apply(self._store, self._spec, None, inputs, ends=ends, at=cert.applied_at)
+            await law.apply(self._store, [Part(self._spec, None, inputs, ends=ends)], at=cert.applied_at)
 
     # --- what came in ---
 

@@ -15,7 +15,7 @@ from spine.deadline import Deadline
 from spine.faults import TRANSIENT_STORE
 from spine.inputs import Input, Source
 from spine.lanes import LaneSpec, group_topics, lane_specs
-from spine.outcome import CommandAnswer, RefusedByStoreError, UnknownCommitError
+from spine.outcome import CommandAnswer, Doubt, Part, RefusedByStoreError, UnknownCommitError
 from spine.runtime import Runtime
 from spine.scheduled import Scheduled
 from spine.service import Command
@@ -99,7 +99,7 @@ class CommandDoor:
         pause = 0.05
         # Inputs that a transaction applied whose COMMIT was not answered, and which turned out to be in.
         applied_before: frozenset[int] = frozenset()
-        in_doubt: UnknownCommitError | None = None
+        in_doubt: Doubt | None = None
         deadline = Deadline(self._rt.settings.timeouts.lease)
         while True:
             try:
@@ -109,16 +109,15 @@ class CommandDoor:
                             applied_before |= {i for i, verdict in enumerate(in_doubt.verdicts) if verdict is Verdict.NEW}
                         in_doubt = None
                         reached(Step.COMMIT_SETTLED)
-                    applied = await self._rt.law.apply(
-                        connection, spec, None, inputs, notify=(self._rt.ownership.channel, f"outbox:{spec.lane}")
-                    )
+                    notify = (self._rt.ownership.channel, f"outbox:{spec.lane}")
+                    (applied,) = await self._rt.law.apply(connection, [Part(spec, None, inputs)], notify=notify)
             except RefusedByStoreError as error:
                 if len(inputs) == 1:
                     return [CommandAnswer(Verdict.POISON, 0, b"", f"{Reason.STORE_REFUSED}: {error.detail}")]
                 middle = len(inputs) // 2
                 return [*await self._apply(spec, inputs[:middle]), *await self._apply(spec, inputs[middle:])]
             except UnknownCommitError as unknown:
-                in_doubt = unknown
+                in_doubt = unknown.doubts[spec.lane]
                 continue
             except TRANSIENT_STORE as error:
                 if deadline.expired:
@@ -147,7 +146,7 @@ async def release_parked(
         async def parked(locked: Db) -> Sequence[Input]:
             return (await scheduled.parked(locked, spec, key))[:limit]
 
-        applied = await law.apply(connection, spec, None, parked, notify=notify)
+        (applied,) = await law.apply(connection, [Part(spec, None, parked)], notify=notify)
         return applied.answers[-1] if applied else None
 
     try:

@@ -8,6 +8,9 @@ from laws.verdicts import Verdict
 from spine.certificates import input_line
 from spine.inputs import Input, Place, Poison
 
+Stamp = tuple[int, int, int]
+"""(lane, lane_seq, epoch) under which rows are written."""
+
 
 class Judged:
     """An input under judgement."""
@@ -16,8 +19,8 @@ class Judged:
         "class_no",
         "detail",
         "event_id",
+        "first",
         "first_hash",
-        "first_index",
         "first_place",
         "holds_key",
         "identified",
@@ -25,16 +28,19 @@ class Judged:
         "payload_hash",
         "reason",
         "run_no",
+        "stamp",
         "verdict",
     )
 
-    def __init__(self, item: Input) -> None:
+    def __init__(self, item: Input, stamp: Stamp) -> None:
         self.item = item
+        self.stamp = stamp
         self.verdict = Verdict.NEW
         self.run_no: int | None = None
         self.first_hash: bytes | None = None
         self.first_place: Place = (None, None, None)
-        self.first_index = -1
+        self.first: Judged | None = None
+        """The input before it in the same transaction that has the same identity."""
         self.reason: Reason | None = None
         self.detail = ""
         self.holds_key = False

@@ -20,7 +20,18 @@ from spine.handovers import HandoverEvent
 from spine.inputs import Inlet, Input, Poison
 from spine.intake import Intake
 from spine.lanes import LaneSpec, group_topics
-from spine.outcome import Applied, ContinuityError, Fence, FencedError, LaneStoppedError, RefusedByStoreError, Select, UnknownCommitError
+from spine.outcome import (
+    Applied,
+    ContinuityError,
+    Doubt,
+    Fence,
+    FencedError,
+    LaneStoppedError,
+    Part,
+    RefusedByStoreError,
+    Select,
+    UnknownCommitError,
+)
 from spine.ownership import Claim
 from spine.pace import Pace
 from spine.positions import Positions
@@ -202,7 +213,7 @@ class LaneWorker:
     async def _apply_halving(self, inputs: Sequence[Input], ends: dict[str, int]) -> None:
         """Apply; a batch that the store refuses is halved down to the one input whose fault it is, which is parked."""
         try:
-            await self._transact(inputs, ends)
+            await self._transact(inputs, ends, len(inputs))
         except RefusedByStoreError as error:
             if len(inputs) > 1:
                 middle = len(inputs) // 2
@@ -210,7 +221,7 @@ class LaneWorker:
                 await self._apply_halving(inputs[middle:], ends)
                 return
             inputs[0].poison = Poison(Reason.STORE_REFUSED, error.detail)
-            await self._transact(inputs, ends)
+            await self._transact(inputs, ends, 1)
 
     async def _apply_timers(self) -> bool:
         if self._timer_at is None or time.monotonic() < self._timer_at or not self.spec.group.timers:
@@ -254,7 +265,7 @@ class LaneWorker:
     async def _apply_selected(self, select: Callable[[int], Select], limit: int) -> Applied | None:
         """Apply what `select(limit)` finds; refused by the store, one by one, and the one at fault is parked."""
         try:
-            return await self._transact(select(limit), {})
+            return await self._transact(select(limit), {}, limit)
         except RefusedByStoreError as error:
             if limit > 1:
                 applied = None
@@ -262,31 +273,29 @@ class LaneWorker:
                     applied = await self._apply_selected(select, 1) or applied
                 return applied
             detail = error.detail
-            return await self._transact(_poisoned(select(1), detail), {})
+            return await self._transact(_poisoned(select(1), detail), {}, 1)
 
-    async def _transact(self, inputs: Sequence[Input] | Select, ends: dict[str, int]) -> Applied | None:
+    async def _transact(self, inputs: Sequence[Input] | Select, ends: dict[str, int], size: int) -> Applied | None:
         carried = self.publisher.acknowledged_seq
 
         async def attempt() -> Applied | None:
-            # A few at a time: six at once would each hold their locks for the time of all six.
-            async with self._rt.transaction_slots, self._rt.pool.acquire() as connection:
-                begun = time.perf_counter()
-                self.publisher.batch_under_way = True
-                try:
-                    applied = await self._rt.law.apply(connection, self.spec, self._fence, inputs, acknowledged_seq=carried, ends=ends)
-                finally:
-                    self.publisher.batch_under_way = False
-                self._transaction_seconds = time.perf_counter() - begun
-                return applied
+            self.publisher.batch_under_way = True
+            try:
+                done = await self._rt.together.apply(Part(self.spec, self._fence, inputs, carried, ends), size)
+            finally:
+                self.publisher.batch_under_way = False
+            self._transaction_seconds = done.seconds
+            return done.applied
 
         started = time.perf_counter()
         try:
             applied = await self._patiently(attempt, "apply a batch")
         except UnknownCommitError as unknown:
-            if not await self._settle_commit(unknown):
-                return await self._transact(inputs, ends)
+            doubt = unknown.doubts[self.spec.lane]
+            if not await self._settle_commit(doubt):
+                return await self._transact(inputs, ends, size)
             # It is in, but what it did was not told: look at everything that it may have left.
-            self.lane_seq = unknown.lane_seq
+            self.lane_seq = doubt.lane_seq
             self.publisher.carried(carried)
             self.wake_publisher()
             return None
@@ -311,10 +320,10 @@ class LaneWorker:
             due = time.monotonic() + applied.first_due
             self._timer_at = due if self._timer_at is None else min(self._timer_at, due)
 
-    async def _settle_commit(self, unknown: UnknownCommitError) -> bool:
+    async def _settle_commit(self, doubt: Doubt) -> bool:
         async def look() -> bool:
             async with self._rt.pool.acquire() as connection:
-                return await was_committed(connection, self.spec.lane, unknown)
+                return await was_committed(connection, self.spec.lane, doubt)
 
         is_in = await self._patiently(look, "ask whether a commit is in")
         reached(Step.COMMIT_SETTLED)

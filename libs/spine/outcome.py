@@ -1,12 +1,14 @@
 """What a transaction is told and what it answers: fences, faults, and what it did."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from laws.verdicts import Verdict
 from spine.db import Db
 from spine.emission import Record
 from spine.inputs import Input
+from spine.lanes import LaneSpec
 
 
 class FencedError(Exception):
@@ -29,15 +31,22 @@ class RefusedByStoreError(Exception):
         self.detail = detail
 
 
-class UnknownCommitError(Exception):
-    """The connection went away during COMMIT: whether the transaction is in is settled by `was_committed`."""
+class Doubt(NamedTuple):
+    """A lane's share of a transaction of which it is unknown whether it is in."""
 
-    def __init__(self, lane_seq: int, certificate: bytes, verdicts: tuple[Verdict, ...]) -> None:
-        super().__init__(f"commit of lane_seq={lane_seq} is unknown")
-        self.lane_seq = lane_seq
-        self.certificate = certificate
-        self.verdicts = verdicts
-        """What it said of each input, if it is in."""
+    lane_seq: int
+    certificate: bytes
+    verdicts: tuple[Verdict, ...]
+    """What it said of each input, if it is in."""
+
+
+class UnknownCommitError(Exception):
+    """The connection went away during COMMIT: whether the transaction is in is settled, lane by lane, by `was_committed`."""
+
+    def __init__(self, doubts: Mapping[int, Doubt]) -> None:
+        super().__init__(f"commit is unknown of {', '.join(f'lane {lane} lane_seq={doubt.lane_seq}' for lane, doubt in doubts.items())}")
+        self.doubts = doubts
+        """By lane."""
 
 
 class Fence(NamedTuple):
@@ -48,6 +57,19 @@ class Fence(NamedTuple):
 
 
 Select = Callable[[Db], Awaitable[Sequence[Input]]]
+
+
+class Part(NamedTuple):
+    """What a transaction is asked to apply to one lane."""
+
+    spec: LaneSpec
+    fence: Fence | None
+    inputs: Sequence[Input] | Select
+    """Of one inlet, in order; or a function that selects them once the lane is locked."""
+    acknowledged_seq: int = 0
+    """The newest lane_seq whose outbox rows the bus has acknowledged: the mark rides along."""
+    ends: Mapping[str, int] = MappingProxyType({})
+    """How far the log of each of the lane's topics stood when these inputs were fetched."""
 
 
 class CommandAnswer(NamedTuple):
@@ -65,7 +87,7 @@ class CommandAnswer(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """What one transaction did."""
+    """What one transaction did to one lane."""
 
     lane_seq: int
     verdicts: tuple[Verdict, ...]

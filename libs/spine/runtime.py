@@ -17,6 +17,7 @@ from spine.scheduled import Scheduled
 from spine.service import Service
 from spine.settings import Settings
 from spine.telemetry import Telemetry
+from spine.together import Together
 from spine.transaction import Law
 
 
@@ -38,7 +39,7 @@ class Runtime:
     ownership: Ownership
     telemetry: Telemetry
     task_slots: asyncio.Semaphore
-    transaction_slots: asyncio.Semaphore
+    together: Together
     contention: Contention = field(default_factory=Contention)
     warnings: dict[str, str] = field(default_factory=dict)
     """Why the worker is not ready, by source."""

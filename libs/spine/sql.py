@@ -6,9 +6,10 @@ from typing import Any
 from spine.tables import STAMP_COLUMNS, Mode, Table, quote
 
 # FOR UPDATE and not a plain read: while a COMMIT is in flight a plain read still shows the old position (runtime.md, finding 11).
-LOCK_LANE = """
-SELECT lane_seq, epoch, token, chain, published_seq, parked_rows, stopped_reason, clock_timestamp() AS at
-FROM lane WHERE lane = $1 FOR UPDATE
+# In the order of their numbers: two transactions that lock some of the same lanes in another order deadlock.
+LOCK_LANES = """
+SELECT lane, lane_seq, epoch, token, chain, published_seq, parked_rows, stopped_reason, clock_timestamp() AS at
+FROM lane WHERE lane = ANY($1::int[]) ORDER BY lane FOR UPDATE
 """
 
 HELD_KEYS = "SELECT DISTINCT key FROM parked WHERE lane = $1 AND released_seq IS NULL AND holds_key"
@@ -17,15 +18,16 @@ RUNS = "SELECT run_no, platform_run_id FROM run WHERE platform_run_id = ANY($1::
 
 # Sorted by key: two batches that insert in different orders deadlock (finding 5). Answers with the identities that are fresh; the others
 # are looked up by a statement of their own, which is rare: joined into this one, the planner compares every row with every row.
-# What a batch has in common (run, class, topic, partition) goes once, as short arrays that rows point into: asyncpg looks at every element
-# of an array.
+# What a batch has in common (run, class, topic, partition, lane) goes once, as short arrays that rows point into: asyncpg looks at every
+# element of an array.
 DEDUPE = """
 INSERT INTO inbox (run_no, class_no, event_id, payload_hash, lane, lane_seq, epoch, topic_id, partition, "offset")
-SELECT r.run_no, g.class_no, g.event_id, g.payload_hash, $9, $10, $11, g.topic_id, g.partition, g."offset"
+SELECT r.run_no, g.class_no, g.event_id, g.payload_hash, g.lane, g.lane_seq, g.epoch, g.topic_id, g.partition, g."offset"
 FROM (
     SELECT ($1::int[])[s.at] AS run_no, ($2::smallint[])[s.at] AS class_no, ($3::uuid[])[s.at] AS topic_id, ($4::int[])[s.at] AS partition,
+           ($5::int[])[s.at] AS lane, ($6::bigint[])[s.at] AS lane_seq, ($7::bigint[])[s.at] AS epoch,
            s.event_id, s.payload_hash, s."offset"
-    FROM unnest($5::smallint[], $6::bytea[], $7::bytea[], $8::bigint[]) AS s(at, event_id, payload_hash, "offset")
+    FROM unnest($8::smallint[], $9::bytea[], $10::bytea[], $11::bigint[]) AS s(at, event_id, payload_hash, "offset")
 ) AS g
 JOIN run r ON r.run_no = g.run_no AND r.state = 'OPEN'
 ORDER BY r.run_no, g.class_no, g.event_id
@@ -59,8 +61,8 @@ RETURNING run_no, class_no, event_id, other_hash
 
 INSERT_PENDING = """
 INSERT INTO pending (lane, lane_seq, epoch, kind, ref, key, due, cap, until_topic, until_offset, task_state, body)
-SELECT $1, $2, $3, g.* FROM unnest($4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::text[], $10::bigint[],
-                                   $11::text[], $12::bytea[]) AS g
+SELECT g.* FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::timestamptz[],
+                       $9::text[], $10::bigint[], $11::text[], $12::bytea[]) AS g
 """
 
 # Rows of one kind by an array, here and below, and not by a join with what is looked for: for each element the planner took the index of
@@ -70,10 +72,10 @@ DELETE FROM pending WHERE lane = $1 AND kind = $2 AND ref = ANY($3::text[]) RETU
 """
 
 READ_WAITS = """
-SELECT p.kind, p.ref, p.key, p.body FROM pending p
-JOIN unnest($2::text[], $3::text[]) AS g(kind, key) ON p.kind = g.kind AND p.key = g.key
-WHERE p.lane = $1 AND p.task_state IS NULL
-ORDER BY p.lane_seq, p.ref
+SELECT p.lane, p.kind, p.ref, p.key, p.body FROM pending p
+JOIN unnest($1::int[], $2::text[], $3::text[]) AS g(lane, kind, key) ON p.lane = g.lane AND p.kind = g.kind AND p.key = g.key
+WHERE p.task_state IS NULL
+ORDER BY p.lane, p.lane_seq, p.ref
 """
 
 # A wait is over when its time has come and the lane has read what stood there at first sight, or at its cap, whatever was read.
@@ -108,20 +110,29 @@ WHERE lane = $1 AND key = $2 AND released_seq IS NULL ORDER BY lane_seq, i FOR U
 CLOSE = """
 WITH moved AS (
     UPDATE lane_position p SET next_offset = g.stop
-    FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::uuid[], $7::text[])
-        AS g(topic, partition, start, stop, topic_id, cluster_id)
-    WHERE p.topic = g.topic AND p.partition = g.partition AND p.lane = $1
+    FROM unnest($1::int[], $2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::uuid[], $7::text[])
+        AS g(lane, topic, partition, start, stop, topic_id, cluster_id)
+    WHERE p.topic = g.topic AND p.partition = g.partition AND p.lane = g.lane
       AND p.next_offset = g.start AND p.topic_id = g.topic_id AND p.cluster_id = g.cluster_id
-    RETURNING 1
+    RETURNING p.lane
+), closed AS (
+    SELECT * FROM unnest($8::int[], $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::text[], $15::bytea[],
+                         $16::bytea[], $17::bytea[], $18::bytea[], $19::bytea[], $20::bigint[], $21::int[], $22::text[], $23::text[],
+                         $24::bytea[])
+        AS c(lane, lane_seq, epoch, inlet, ranges, refs, counts, inputs_digest, effects_digest, reads_digest, previous, hash,
+             acknowledged_seq, newly_parked, verdicts, ends, leaves)
 ), certified AS (
     INSERT INTO certificate (lane, lane_seq, epoch, inlet, ranges, refs, counts, inputs_digest, effects_digest, reads_digest,
                              previous, hash, applied_at, provenance_id, verdicts, ends, leaves)
-    VALUES ($1, $8, $9, $10, $11::jsonb, $12::jsonb, $13::jsonb, $14, $15, $16, $17, $18, $19, $20, $23, $24::jsonb, $25)
+    SELECT lane, lane_seq, epoch, inlet, ranges::jsonb, refs::jsonb, counts::jsonb, inputs_digest, effects_digest, reads_digest,
+           previous, hash, $25, $26, verdicts, ends::jsonb, leaves
+    FROM closed
 ), advanced AS (
-    UPDATE lane SET lane_seq = $8, chain = $18, published_seq = greatest(published_seq, $21), parked_rows = parked_rows + $22
-    WHERE lane = $1
+    UPDATE lane l SET lane_seq = c.lane_seq, chain = c.hash, published_seq = greatest(l.published_seq, c.acknowledged_seq),
+                      parked_rows = l.parked_rows + c.newly_parked
+    FROM closed c WHERE l.lane = c.lane
 )
-SELECT count(*) FROM moved
+SELECT lane, count(*) AS moved FROM moved GROUP BY lane
 """
 
 
@@ -139,8 +150,8 @@ def read_rows(table: Table[Any]) -> str:
 def write_rows(table: Table[Any]) -> str:
     """Insert rows of a STATE or SHARED table; a row replaces the one of its key.
 
-    Arguments: lane, lane_seq, epoch and provenance of all of them; topic ids and partitions, which rows point into; where each row points
-    and its offset, as arrays; the table's columns as arrays; trace ids.
+    Arguments: the provenance of all of them; lanes, lane_seqs, epochs, topic ids and partitions, which rows point into; where each row
+    points and its offset, as arrays; the table's columns as arrays; trace ids.
     """
     names = [column.name for column in table.columns]
     columns = ", ".join(quote(name) for name in (*names, *STAMP_COLUMNS))
@@ -151,7 +162,8 @@ def write_rows(table: Table[Any]) -> str:
     updates = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in (*names, *STAMP_COLUMNS) if name not in kept)
     return (
         f"INSERT INTO {quote(table.name)} ({columns}) "
-        f'SELECT {values}, $1::int, $2::bigint, $3::bigint, ($5::uuid[])[s.at], ($6::int[])[s.at], s."offset", $4::int, s.trace_id '
+        f"SELECT {values}, ($2::int[])[s.at], ($3::bigint[])[s.at], ($4::bigint[])[s.at], "
+        f'($5::uuid[])[s.at], ($6::int[])[s.at], s."offset", $1::int, s.trace_id '
         f"FROM unnest({arrays}, $7::smallint[], $8::bigint[], ${9 + len(names)}::bytea[]) "
         f'AS s({", ".join(f"v{i}" for i in range(len(names)))}, at, "offset", trace_id) '
         f"ON CONFLICT ({target}) DO UPDATE SET {updates}, recorded_at = now()"

@@ -1,4 +1,4 @@
-"""The working memory of one transaction: what was read, what handlers see, what they decided."""
+"""The working memory of one lane in a transaction: what was read, what handlers see, what they decided."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -52,6 +52,10 @@ class Versioned(NamedTuple):
     lane_seq: int
 
 
+Shared = dict[Table[Any], dict[Key, dict[int, Versioned]]]
+"""Rows of tables that lanes share, by key and lane."""
+
+
 class Decided(NamedTuple):
     """The effects of one input."""
 
@@ -63,12 +67,14 @@ class Decided(NamedTuple):
 class Turn:
     """Implements `spine.service.State` for the handlers of one transaction."""
 
-    def __init__(self, lane: int, lane_seq: int, provenance: Provenance) -> None:
+    def __init__(self, lane: int, lane_seq: int, provenance: Provenance, shared: Shared | None = None) -> None:
+        """`shared`: the rows that all lanes write, common to the lanes of a transaction, so that each sees what those before it decided."""
         self._lane = lane
         self._lane_seq = lane_seq
         self._provenance = provenance
         self._rows: dict[Table[Any], dict[Key, Versioned | None]] = {}
-        self._shared: dict[Table[Any], dict[Key, dict[int, Versioned]]] = {}
+        self._shared: Shared = {} if shared is None else shared
+        self._shared_keys: dict[Table[Any], set[Key]] = {}
         self._waits: dict[ReadWaits, dict[str, Waiting]] = {}
         self._dirty: dict[Table[Any], dict[Key, tuple[Put, Input]]] = {}
         self._looks: list[tuple[str, Key, list[Versioned]]] = []
@@ -81,6 +87,8 @@ class Turn:
         """Take the rows of `keys`; a key without a row is known to be absent."""
         if table.mode is Mode.SHARED:
             shared = self._shared.setdefault(table, {})
+            keys = list(keys)
+            self._shared_keys.setdefault(table, set()).update(keys)
             for key in keys:
                 shared.setdefault(key, {})
             for versioned in rows:
@@ -148,10 +156,10 @@ class Turn:
         return read_set
 
     def _shared_rows(self, table: Table[Any], key: Key) -> dict[int, Versioned]:
-        try:
-            return self._shared[table][key]
-        except KeyError:
-            raise UndeclaredReadError(f"{table.name}{key}") from None
+        # That another lane of the transaction declared it is no excuse: alone, this lane would not have it.
+        if key not in self._shared_keys.get(table, ()):
+            raise UndeclaredReadError(f"{table.name}{key}")
+        return self._shared[table][key]
 
     # --- running handlers ---
 
@@ -189,6 +197,7 @@ class Turn:
             versioned = Versioned(effect.row, self._lane, self._lane_seq)
             self._dirty.setdefault(table, {})[key] = (effect, item)
             if table.mode is Mode.SHARED:
+                self._shared_keys.setdefault(table, set()).add(key)
                 self._shared.setdefault(table, {}).setdefault(key, {})[self._lane] = versioned
             else:
                 self._rows.setdefault(table, {})[key] = versioned

@@ -41,6 +41,7 @@ from spine.steps import Step, reached
 from spine.store import close_pool, open_pool, provenance_number
 from spine.surface import build_app
 from spine.telemetry import Telemetry, configure_logs
+from spine.together import Together
 from spine.transaction import Law
 
 _log = structlog.get_logger(__name__)
@@ -347,7 +348,7 @@ async def build_runtime(service: Service, settings: Settings) -> Runtime:
         ownership=Ownership(pool, worker_id, address, f"fp_{service.name}", settings.timeouts.lease),
         telemetry=Telemetry(settings, service.name, worker_id),
         task_slots=asyncio.Semaphore(settings.task_concurrency),
-        transaction_slots=asyncio.Semaphore(settings.transaction_concurrency),
+        together=Together(law, pool, settings.transaction_concurrency, settings.batch_max),
     )
 
 
@@ -355,6 +356,7 @@ async def close_runtime(runtime: Runtime) -> None:
     """Close what `build_runtime` opened."""
     if runtime.service.cleanup is not None:
         await runtime.service.cleanup()
+    await runtime.together.close()
     await runtime.producer.stop()
     await runtime.watch.stop()
     await close_pool(runtime.pool)

@@ -16,7 +16,7 @@ from spine.consumers import Consumers
 from spine.emission import Emitter
 from spine.inputs import Decoder, Source
 from spine.lanes import LaneSpec, group_topics, lane_specs
-from spine.outcome import Applied
+from spine.outcome import Applied, Part
 from spine.ownership import Ownership
 from spine.runtime import Runtime
 from spine.scheduled import Scheduled
@@ -24,6 +24,7 @@ from spine.service import Service
 from spine.store import open_pool, provenance_number
 from spine.surface import build_app
 from spine.telemetry import Telemetry
+from spine.together import Together
 from spine.tokens import issue
 from spine.transaction import Law
 from spine.worker import bundle_id
@@ -62,7 +63,7 @@ class Surface:
         spec = self._home(sources)
         decoder = self.runtime.decoders[spec.group.name]
         async with self.runtime.pool.acquire() as connection:
-            applied = await self.runtime.law.apply(connection, spec, None, [decoder.record(source) for source in sources])
+            (applied,) = await self.runtime.law.apply(connection, [Part(spec, None, [decoder.record(source) for source in sources])])
         assert applied is not None
         return applied
 
@@ -147,7 +148,7 @@ async def surface_of(engines: EngineSet, build: Any) -> AsyncIterator[Surface]:
         scheduled={group.name: Scheduled(group, decoders[group.name]) for group in service.groups},
         ownership=Ownership(pool, "test", "", f"fp_{service.name}", settings.timeouts.lease),
         telemetry=telemetry,
-        transaction_slots=asyncio.Semaphore(1),
+        together=Together(law, pool, 1, settings.batch_max),
         task_slots=asyncio.Semaphore(1),
     )
     async with site.store(service.name) as operator:

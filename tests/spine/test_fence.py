@@ -9,7 +9,7 @@ from rig import Rig, entry
 from spine.inputs import Source
 from spine.lanes import lane_specs
 from spine.migrate import close_run, open_run
-from spine.outcome import ContinuityError, Fence, FencedError
+from spine.outcome import ContinuityError, Fence, FencedError, Part
 
 OTHER_RUN = "platform_20260106T000000Z"
 
@@ -35,14 +35,14 @@ async def test_a_zombie_is_refused_and_writes_nothing(rig: Rig) -> None:
         async with runtime.pool.acquire() as connection:
             with pytest.raises(FencedError):
                 item = runtime.decoders["account"].record(source)
-                await runtime.law.apply(connection, spec, Fence(row["epoch"] - 1, bytes(row["token"])), [item])
+                await runtime.law.apply(connection, [Part(spec, Fence(row["epoch"] - 1, bytes(row["token"])), [item])])
             with pytest.raises(FencedError):
-                await runtime.law.apply(connection, spec, Fence(row["epoch"], b"another token..."), [item])
+                await runtime.law.apply(connection, [Part(spec, Fence(row["epoch"], b"another token..."), [item])])
             # The right fence, the wrong place: a hole before, and an overlap.
             for offset in (place["next_offset"] + 1, place["next_offset"] - 1):
                 with pytest.raises(ContinuityError):
                     item = runtime.decoders["account"].record(source_at(offset, source))
-                    await runtime.law.apply(connection, spec, Fence(row["epoch"], bytes(row["token"])), [item])
+                    await runtime.law.apply(connection, [Part(spec, Fence(row["epoch"], bytes(row["token"])), [item])])
             # The right place of another topic of the same name.
             with pytest.raises(ContinuityError):
                 stranger = Source(
@@ -55,9 +55,8 @@ async def test_a_zombie_is_refused_and_writes_nothing(rig: Rig) -> None:
                     source.value,
                     source.headers,
                 )
-                await runtime.law.apply(
-                    connection, spec, Fence(row["epoch"], bytes(row["token"])), [runtime.decoders["account"].record(stranger)]
-                )
+                item = runtime.decoders["account"].record(stranger)
+                await runtime.law.apply(connection, [Part(spec, Fence(row["epoch"], bytes(row["token"])), [item])])
         assert await rig.value("SELECT lane_seq FROM lane WHERE lane = $1", lane) == before
         assert await rig.value("SELECT count(*)::int FROM inbox WHERE event_id = $1", pack_event_id("e2")) == 0
 

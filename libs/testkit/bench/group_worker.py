@@ -21,7 +21,7 @@ from audit.offline import declared
 from spine.faults import TRANSIENT
 from spine.inputs import Source
 from spine.lanes import LaneSpec, group_topics, lane_specs
-from spine.outcome import ContinuityError
+from spine.outcome import ContinuityError, Part
 from spine.ownership import Claim
 from spine.publisher import Publisher
 from spine.runtime import Runtime
@@ -60,7 +60,7 @@ class Lane:
         decoder = self._rt.decoders[self.spec.group.name]
         inputs = [decoder.record(source) for source in sources]
         async with self._rt.pool.acquire() as connection:
-            await self._rt.law.apply(connection, self.spec, None, inputs, acknowledged_seq=self.publisher.acknowledged_seq, ends=ends)
+            await self._rt.law.apply(connection, [Part(self.spec, None, inputs, self.publisher.acknowledged_seq, ends)])
         self.publisher.wake()
         for source in sources:
             self.next[source.topic] = source.offset + 1

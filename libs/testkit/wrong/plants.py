@@ -10,15 +10,15 @@ from typing import Any
 from aiokafka.structs import ConsumerRecord
 
 from laws.verdicts import Verdict
-from spine import commands, lane_worker, ownership, publisher, sql, tasks, transaction, writes
+from spine import commands, lane_worker, ownership, publisher, sql, tasks, transaction
 from spine.db import Db
+from spine.flushing import Flushing
 from spine.inputs import Source
 from spine.intake import Intake
 from spine.judging import Judging
-from spine.outcome import Fence, UnknownCommitError
+from spine.outcome import Doubt, Part
+from spine.share import Share
 from testkit.wrong import Wrong
-
-Apply: Any = transaction._Apply
 
 
 class NothingToPlantError(Exception):
@@ -100,9 +100,9 @@ def _mark_past_unacknowledged(put: Put) -> None:
 
 
 def _plain_read(put: Put) -> None:
-    async def was_committed(connection: Db, lane: int, unknown: UnknownCommitError) -> bool:
-        stored = await connection.fetchval("SELECT hash FROM certificate WHERE lane = $1 AND lane_seq = $2", lane, unknown.lane_seq)
-        return bool(stored == unknown.certificate)
+    async def was_committed(connection: Db, lane: int, doubt: Doubt) -> bool:
+        stored = await connection.fetchval("SELECT hash FROM certificate WHERE lane = $1 AND lane_seq = $2", lane, doubt.lane_seq)
+        return bool(stored == doubt.certificate)
 
     for module in (transaction, lane_worker, commands):
         put(module, "was_committed", was_committed)
@@ -110,31 +110,32 @@ def _plain_read(put: Put) -> None:
 
 def _publish_before_commit(put: Put) -> None:
     publishers: dict[int, publisher.Publisher] = {}
-    begin, flush = publisher.Publisher.__init__, writes.Writes.flush_outbox
+    begin, flush = publisher.Publisher.__init__, Flushing.outbox
 
     def remember(self: publisher.Publisher, pool: Any, producer: Any, claim: ownership.Claim, topic_prefix: str) -> None:
         begin(self, pool, producer, claim, topic_prefix)
         publishers[claim.lane] = self
 
-    async def early(self: writes.Writes) -> None:
+    async def early(self: Flushing) -> None:
         await flush(self)
-        lane = self._stamp[0]
-        if lane in publishers:
-            await publishers[lane]._send([row.record for row, _ in self.outbox])
+        for share in self._shares:
+            if share.lane in publishers:
+                await publishers[share.lane]._send([row.record for row, _ in share.writes.outbox])
 
     put(publisher.Publisher, "__init__", remember)
-    put(writes.Writes, "flush_outbox", early)
+    put(Flushing, "outbox", early)
 
 
 def _lease_trusted(put: Put) -> None:
-    lock = Apply._lock
+    fenced = Share.__init__
 
-    async def trusting(self: Any, fence: Fence | None) -> Any:
-        lane = await lock(self, None)
+    def trusting(self: Share, law: Any, part: Part, lane: Any, at: Any, shared: Any) -> None:
         # A worker that trusts its lease writes the epoch that it remembers.
-        return lane if fence is None else {**dict(lane), "epoch": fence.epoch}
+        if part.fence is not None:
+            lane = {**dict(lane), "epoch": part.fence.epoch, "token": part.fence.token}
+        fenced(self, law, part, lane, at, shared)
 
-    put(Apply, "_lock", trusting)
+    put(Share, "__init__", trusting)
 
 
 def _task_write_unfenced(put: Put) -> None:
@@ -143,7 +144,7 @@ def _task_write_unfenced(put: Put) -> None:
 
 
 def _lost_commit_is_new(put: Put) -> None:
-    put(Apply, "verdicts", property(lambda self: (Verdict.NEW,) * len(self._judged)))
+    put(Share, "verdicts", property(lambda self: (Verdict.NEW,) * len(self.judged)))
 
 
 _PLANTS: dict[Wrong, Callable[[Put], None]] = {
