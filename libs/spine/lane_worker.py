@@ -291,7 +291,9 @@ class LaneWorker:
         try:
             applied = await self._patiently(attempt, "apply a batch")
         except UnknownCommitError as unknown:
-            doubt = unknown.doubts[self.spec.lane]
+            doubt = unknown.doubts.get(self.spec.lane)
+            if doubt is None:
+                return None  # other lanes' shares are in doubt: of this one there was nothing to apply
             if not await self._settle_commit(doubt):
                 return await self._transact(inputs, ends, size)
             # It is in, but what it did was not told: look at everything that it may have left.
