@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -21,7 +22,11 @@ _EVERY = 1.0
 
 _POSITIONS = "SELECT topic, partition, lane, next_offset FROM lane_position"
 _PENDING = "SELECT count(*) FROM pending"
-_TRANSACTIONS = "SELECT coalesce(sum(lane_seq), 0) FROM lane"
+# Lanes that went together have a certificate each, and one time.
+_CERTIFIED = """
+SELECT c.lane, c.lane_seq, c.applied_at FROM unnest($1::int[], $2::bigint[]) AS seen(lane, lane_seq)
+JOIN certificate c ON c.lane = seen.lane AND c.lane_seq > seen.lane_seq
+"""
 
 
 class Look(NamedTuple):
@@ -35,7 +40,7 @@ class Look(NamedTuple):
     """Waits and calls that are open, by service."""
     spent: dict[str, Spent]
     transactions: dict[str, int]
-    """Applied by all lanes so far, by service."""
+    """Committed by the lanes of a service so far, those of several lanes counted once."""
     read: dict[str, int]
     """Records applied so far, by service."""
 
@@ -55,6 +60,8 @@ class Watch:
         self._consumer = AIOKafkaConsumer(bootstrap_servers=platform.engines.endpoints.kafka_bootstrap, enable_auto_commit=False)
         self._connections: dict[str, asyncpg.Connection[asyncpg.Record]] = {}
         self._topics: tuple[Topic, ...] = ()
+        self._certified: dict[str, dict[int, int]] = {}
+        self._transactions: Counter[str] = Counter()
         self._usage: Usage | None = None
         self._running: asyncio.Task[None] | None = None
         # A connection does one thing at a time, and a search looks beside the one look a second.
@@ -67,7 +74,8 @@ class Watch:
         await self._consumer.start()
         topics: dict[str, Topic] = {}
         for name in SERVICES:
-            self._connections[name] = await asyncpg.connect(site.operator_dsn, server_settings={"search_path": name})
+            self._connections[name] = connection = await asyncpg.connect(site.operator_dsn, server_settings={"search_path": name})
+            self._certified[name] = dict.fromkeys([row["lane"] for row in await connection.fetch("SELECT lane FROM lane")], 0)
             for group in declared(name, site.settings(name)).groups:
                 topics |= {topic.name: topic for topic in group_topics(group)}
         self._topics = tuple(topics.values())
@@ -104,7 +112,7 @@ class Watch:
             raise RuntimeError("the watch is not started")
         stands = {name: await connection.fetch(_POSITIONS) for name, connection in self._connections.items()}
         pending = {name: int(await connection.fetchval(_PENDING)) for name, connection in self._connections.items()}
-        applied = {name: int(await connection.fetchval(_TRANSACTIONS)) for name, connection in self._connections.items()}
+        applied = {name: await self._applied(name, connection) for name, connection in self._connections.items()}
         # After the positions: an end that is older than a position would hide a record that was written between the two.
         ends = await end_offsets(self._consumer, self._topics, self._platform.site.prefix)
         prefix = self._platform.site.prefix
@@ -118,3 +126,11 @@ class Watch:
         look = Look(time.time(), behind, pending, self._usage.look(), applied, read)
         self.looks.append(look)
         return look
+
+    async def _applied(self, name: str, connection: asyncpg.Connection[asyncpg.Record]) -> int:
+        seen = self._certified[name]
+        rows = await connection.fetch(_CERTIFIED, list(seen), list(seen.values()))
+        for row in rows:
+            seen[row["lane"]] = max(seen[row["lane"]], row["lane_seq"])
+        self._transactions[name] += len({row["applied_at"] for row in rows})
+        return self._transactions[name]
