@@ -131,6 +131,19 @@ async def test_a_lane_that_is_over_is_not_waited_for() -> None:
     assert law.calls == [[0], [2]]
 
 
+async def test_three_lanes_cost_the_statements_of_one(lanes: Lanes) -> None:
+    counts = []
+    async with lanes.runtime.pool.acquire() as connection:
+        for homes in ((0,), (0, 1, 2)):
+            logged: list[str] = []
+            with connection.query_logger(lambda each, logged=logged: logged.append(each.query)):
+                parts = [lanes.part(home, of(home, f"e{home} of {len(homes)}", note="count")) for home in homes]
+                await lanes.runtime.law.apply(connection, parts)
+            counts.append(len(logged))
+    # The first one also asked for the number of the run.
+    assert counts[0] - 1 == counts[1] > 5
+
+
 async def test_a_lane_that_is_fenced_takes_no_other_with_it(rig: Rig, lanes: Lanes) -> None:
     together = Together(lanes.runtime.law, lanes.runtime.pool, transactions=1, batch_max=1000)
     parts = [lanes.part(0, of(0, "e0")), lanes.part(1, of(1, "e1"), fence=Fence(7, b"another's")), lanes.part(2, of(2, "e2"))]
