@@ -99,6 +99,21 @@ class Table(Generic[R]):
         return _converted(tuple, [_to_sql(column) for column in self.key_columns])
 
     @cached_property
+    def plain(self) -> Callable[[R], tuple[Any, ...]]:
+        """Column values of a row as JSON takes them: raw bytes as hex."""
+        return _converted(_picker(tuple(column.name for column in self.columns)), [_to_plain(column) for column in self.columns])
+
+    @cached_property
+    def plain_key(self) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+        """Key values as JSON takes them."""
+        return _converted(tuple, [_to_plain(column) for column in self.key_columns])
+
+    @cached_property
+    def has_numbers(self) -> bool:
+        """Whether a column holds numbers."""
+        return any(column.pg_type == _PLAIN[int] for column in self.columns)
+
+    @cached_property
     def from_sql(self) -> Callable[[asyncpg.Record], R]:
         """The struct of a fetched record."""
         names = [column.name for column in self.columns]
@@ -165,6 +180,10 @@ def _to_sql(column: Column) -> Convert | None:
         return bytes.fromhex
     # asyncpg takes an enum's member for the text that it is.
     return None
+
+
+def _to_plain(column: Column) -> Convert | None:
+    return bytes.hex if column.pg_type == _PLAIN[bytes] and not column.is_hex else None
 
 
 def _from_sql(column: Column) -> Convert | None:

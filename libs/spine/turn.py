@@ -1,6 +1,6 @@
 """The working memory of one lane in a transaction: what was read, what handlers see, what they decided."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -77,7 +77,7 @@ class Turn:
         self._shared_keys: dict[Table[Any], set[Key]] = {}
         self._waits: dict[ReadWaits, dict[str, Waiting]] = {}
         self._dirty: dict[Table[Any], dict[Key, tuple[Put, Input]]] = {}
-        self._looks: list[tuple[str, Key, list[Versioned]]] = []
+        self._looks: list[tuple[Table[Any], Key, list[Versioned]]] = []
         self._keep_looks = False
         self._read_sets: list[bytes] = []
 
@@ -120,7 +120,7 @@ class Turn:
             found = self._rows[table][key]
         except KeyError:
             raise UndeclaredReadError(f"{table.name}{key}") from None
-        self._looks.append((table.name, key, [found] if found else []))
+        self._looks.append((table, key, [found] if found else []))
         return found.row if found else None
 
     def all_lanes(self, table: Table[R], *key: Any) -> tuple[R, ...]:
@@ -129,7 +129,7 @@ class Turn:
         ordered = [found[lane] for lane in sorted(found)]
         # What other lanes wrote can't be refolded from this lane's inputs: the read itself must be kept.
         self._keep_looks = True
-        self._looks.append((table.name, key, ordered))
+        self._looks.append((table, key, ordered))
         return tuple(versioned.row for versioned in ordered)
 
     def own(self, table: Table[R], *key: Any) -> R | None:
@@ -147,10 +147,10 @@ class Turn:
     def read_set(self) -> bytes:
         """Canonical JSON of everything that this handler has read since it last asked."""
         looks = [
-            [name, _plain(key), [[v.lane, v.lane_seq, _plain(msgspec.structs.astuple(v.row))] for v in versions]]
-            for name, key, versions in self._looks
+            (table.name, table.plain_key(key), [(lane, lane_seq, table.plain(row)) for row, lane, lane_seq in versions])
+            for table, key, versions in self._looks
         ]
-        read_set = _canonical_looks(looks)
+        read_set = _canonical_looks(looks, [look for look, (table, _, _) in zip(looks, self._looks, strict=True) if table.has_numbers])
         self._read_sets.append(read_set)
         self._looks, self._keep_looks = [], False
         return read_set
@@ -181,12 +181,12 @@ class Turn:
             self._take(effect, decided.item)
 
     def _check(self, effect: Effect) -> None:
-        if isinstance(effect, Put) and effect.table.mode is Mode.APPEND:
-            raise IllegalEffectError(f"Put into {effect.table.name}: it is append-only, use Append")
-        if isinstance(effect, Append) and effect.table.mode is not Mode.APPEND:
-            raise IllegalEffectError(f"Append to {effect.table.name}: it is a state table, use Put")
         if type(effect) not in _EFFECTS:
             raise IllegalEffectError(f"{type(effect).__name__} is no effect")
+        if type(effect) is Put and effect.table.mode is Mode.APPEND:
+            raise IllegalEffectError(f"Put into {effect.table.name}: it is append-only, use Append")
+        if type(effect) is Append and effect.table.mode is not Mode.APPEND:
+            raise IllegalEffectError(f"Append to {effect.table.name}: it is a state table, use Put")
 
     def _take(self, effect: Effect, item: Input) -> None:
         if isinstance(effect, _UNSEEN):
@@ -225,19 +225,16 @@ def wait_ref(item: Input) -> str:
     return f"{identity.platform_run_id}/{identity.event_class}/{identity.event_id}"
 
 
-def _plain(values: Sequence[Any]) -> list[Any]:
-    return [value.hex() if type(value) is bytes else value for value in values]
-
-
 _encode = msgspec.json.Encoder().encode
+_Look = tuple[str, Key, list[tuple[int, int, tuple[Any, ...]]]]
 
 
-def _canonical_looks(looks: list[list[Any]]) -> bytes:
+def _canonical_looks(looks: list[_Look], with_numbers: list[_Look]) -> bytes:
     """The canonical JSON of lists of what columns hold: text, whole numbers, truth values.
 
     Of such values msgspec writes the canonical form by itself, if all is ASCII and every number is exact as a double.
     """
-    numbers = (value for _, key, versions in looks for values in (key, *(row for _, _, row in versions)) for value in values)
+    numbers = (value for _, key, versions in with_numbers for values in (key, *(row for _, _, row in versions)) for value in values)
     if all(-MAX_PLAIN_INT <= value <= MAX_PLAIN_INT for value in numbers if type(value) is int):
         encoded = _encode(looks)
         if encoded.isascii():
