@@ -15,7 +15,7 @@ _FORGIVEN = 0.67
 # every few records, and eight services on two cores would do nothing else. On an idle machine it rests this share of the longest rest that
 # its group allows, because nobody else wants the core; where the process waits for a core this share of its time, it rests the longest.
 _LEAST_REST = 0.2
-_BUSY = 0.4
+BUSY = 0.4
 # Nor shorter than its transaction took: what is slow for another reason than the cores is not begun more often than that.
 _REST = 1.0
 
@@ -49,5 +49,5 @@ class Pace:
 
     def _rest_after(self, seconds: float) -> float:
         longest = self._longest_rest
-        busy = min(1.0, self._contention.share / _BUSY)
+        busy = min(1.0, self._contention.share / BUSY)
         return min(longest, max(longest * (_LEAST_REST + (1.0 - _LEAST_REST) * busy), seconds * _REST))

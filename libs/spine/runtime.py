@@ -40,6 +40,6 @@ class Runtime:
     telemetry: Telemetry
     task_slots: asyncio.Semaphore
     together: Together
-    contention: Contention = field(default_factory=Contention)
+    contention: Contention
     warnings: dict[str, str] = field(default_factory=dict)
     """Why the worker is not ready, by source."""

@@ -7,13 +7,19 @@ from typing import NamedTuple
 
 import asyncpg
 
+from spine.contention import Contention
 from spine.faults import CONNECTION_FAULTS
 from spine.outcome import Applied, Part, UnknownCommitError
+from spine.pace import BUSY
 from spine.transaction import Law
 
 # A transaction costs some 5 ms of CPU by itself and an input 0.1 ms: with fewer inputs than this waiting, it would be for the greater part
 # its own cost, and they wait for the one that is under way and for whoever else comes meanwhile. From here on transactions go side by side.
 _WORTH = 250
+# Where nothing is under way little waits so long for company, where the process waits for a core for BUSY of its time (spine.pace); less on
+# a machine that has cores to spare, and nothing on one that is idle. Lanes that went together come back within a few milliseconds of each
+# other: without this the first of them would begin alone, and the others wait for its end.
+_COMPANY = 0.02
 
 
 class Done(NamedTuple):
@@ -33,9 +39,11 @@ class _Waiting(NamedTuple):
 class Together:
     """Applies the parts of a worker's lanes, a few transactions at a time."""
 
-    def __init__(self, law: Law, pool: asyncpg.Pool, transactions: int, batch_max: int) -> None:
+    def __init__(self, law: Law, pool: asyncpg.Pool, transactions: int, batch_max: int, contention: Contention) -> None:
         """At most `transactions` at a time: all at once would each hold their locks for the time of all. At most `batch_max` inputs in
         one of them, but for a part that has more by itself."""
+        self._contention = contention
+        self._company: asyncio.TimerHandle | None = None
         self._law = law
         self._pool = pool
         self._transactions = transactions
@@ -47,7 +55,11 @@ class Together:
         """Apply a part of `size` inputs, at most. Raises what `Law.apply` raises for this part alone, whoever it went in with."""
         waiting = _Waiting(part, size, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
-        self._begin()
+        if self._running or self._inputs() >= _WORTH:
+            self._begin()
+        elif self._company is None:
+            longest = _COMPANY * min(1.0, self._contention.share / BUSY)
+            self._company = asyncio.get_running_loop().call_later(longest, self._begin)
         return await waiting.done
 
     async def close(self) -> None:
@@ -55,11 +67,17 @@ class Together:
         while self._running:
             await asyncio.wait(self._running)
 
+    def _inputs(self) -> int:
+        return sum(waiting.size for waiting in self._waiting)
+
     def _begin(self) -> None:
+        if self._company is not None:
+            self._company.cancel()
+            self._company = None
         while len(self._running) < self._transactions:
             # Whoever waited may have been cancelled: its lane is over.
             self._waiting = [waiting for waiting in self._waiting if not waiting.done.done()]
-            if not self._waiting or (self._running and sum(waiting.size for waiting in self._waiting) < _WORTH):
+            if not self._waiting or (self._running and self._inputs() < _WORTH):
                 return
             task = asyncio.create_task(self._run(self._taken()))
             self._running.add(task)

@@ -21,6 +21,7 @@ from spine.advising import advise
 from spine.bus import BusError, TopicWatch, client_options, find_brokers, make_producer
 from spine.commands import CommandDoor
 from spine.consumers import Consumers
+from spine.contention import Contention
 from spine.deadline import Deadline
 from spine.emission import Emitter
 from spine.fault_injection import install_faults
@@ -333,6 +334,7 @@ async def build_runtime(service: Service, settings: Settings) -> Runtime:
     await watch.start()
     address = f"{settings.http_host}:{settings.http_port}"
     reached(Step.STARTED)
+    contention = Contention()
     return Runtime(
         service=service,
         settings=settings,
@@ -348,7 +350,8 @@ async def build_runtime(service: Service, settings: Settings) -> Runtime:
         ownership=Ownership(pool, worker_id, address, f"fp_{service.name}", settings.timeouts.lease),
         telemetry=Telemetry(settings, service.name, worker_id),
         task_slots=asyncio.Semaphore(settings.task_concurrency),
-        together=Together(law, pool, settings.transaction_concurrency, settings.batch_max),
+        together=Together(law, pool, settings.transaction_concurrency, settings.batch_max, contention),
+        contention=contention,
     )
 
 

@@ -13,6 +13,7 @@ from laws.catalogue import EventType
 from laws.headers import Provenance
 from spine.commands import CommandDoor
 from spine.consumers import Consumers
+from spine.contention import Contention
 from spine.emission import Emitter
 from spine.inputs import Decoder, Source
 from spine.lanes import LaneSpec, group_topics, lane_specs
@@ -134,6 +135,7 @@ async def surface_of(engines: EngineSet, build: Any) -> AsyncIterator[Surface]:
     emitter = Emitter(service.name, service.runtime_lane, settings.phase_id, provenance)
     law = Law(service.name, emitter, provenance, await provenance_number(pool, provenance), decoders, tasks)
     telemetry = Telemetry(settings, service.name, "test")
+    contention = Contention()
     runtime = Runtime(
         service=service,
         settings=settings,
@@ -148,7 +150,8 @@ async def surface_of(engines: EngineSet, build: Any) -> AsyncIterator[Surface]:
         scheduled={group.name: Scheduled(group, decoders[group.name]) for group in service.groups},
         ownership=Ownership(pool, "test", "", f"fp_{service.name}", settings.timeouts.lease),
         telemetry=telemetry,
-        together=Together(law, pool, 1, settings.batch_max),
+        together=Together(law, pool, 1, settings.batch_max, contention),
+        contention=contention,
         task_slots=asyncio.Semaphore(1),
     )
     async with site.store(service.name) as operator:

@@ -13,6 +13,7 @@ from laws.identity import pack_event_id
 from laws.verdicts import Verdict
 from ledger import service as ledger
 from rig import PROVENANCE, Record, Rig, entry
+from spine.contention import Contention
 from spine.inputs import Source
 from spine.lanes import LaneSpec, lane_specs
 from spine.outcome import Applied, Fence, FencedError, Part, RefusedByStoreError, UnknownCommitError
@@ -25,6 +26,21 @@ from spine.worker import build_runtime, close_runtime
 from test_commit import LostAnswer
 from testkit.harness import free_port
 
+
+class _Contention(Contention):
+    """What a test says it is."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self._said = share
+
+    @property
+    def share(self) -> float:
+        """As it was said."""
+        return self._said
+
+
+_IDLE, _FULL = _Contention(0.0), _Contention(1.0)
 TOPIC_ID = "00000000-0000-0000-0000-00000000000a"
 # An account of each lane.
 ACCOUNTS = {ledger.ENTRIES.partition(key): name for name in map(str, range(50)) if (key := ledger.ENTRIES.key.key_of_values([name]))}
@@ -95,18 +111,29 @@ def verdicts(applied: Sequence[Applied | None]) -> list[list[Verdict]]:
     return [list(each.verdicts) if each else [] for each in applied]
 
 
-async def test_lanes_that_have_little_wait_for_company_and_go_together(lanes: Lanes) -> None:
-    together = Together(lanes.runtime.law, lanes.runtime.pool, transactions=2, batch_max=1000)
-    done = await asyncio.gather(*(together.apply(lanes.part(home, of(home, f"e{home}")), 1) for home in range(3)))
-    assert [each.applied.verdicts for each in done if each.applied] == [(Verdict.NEW,)] * 3
-    # The first began alone, for nobody was there; the other two came meanwhile.
-    assert await lanes.transactions() == (2, 3)
-    assert done[1].seconds == done[2].seconds
+async def test_on_a_busy_machine_little_waits_for_company(lanes: Lanes) -> None:
+    together = Together(lanes.runtime.law, lanes.runtime.pool, transactions=2, batch_max=1000, contention=_FULL)
+    await asyncio.gather(*(together.apply(lanes.part(home, of(home, f"e{home}")), 1) for home in range(3)))
+    assert await lanes.transactions() == (1, 3)
+
+
+async def test_lanes_that_come_while_a_transaction_is_under_way_go_together() -> None:
+    law = _HeldLaw()
+    together = Together(cast("Any", law), cast("Any", _Pool()), transactions=2, batch_max=1000, contention=_IDLE)
+    first = asyncio.create_task(together.apply(cast("Part", 0), 1))
+    # On an idle machine nobody waits for company.
+    await law.called(1)
+    others = [asyncio.create_task(together.apply(cast("Part", number), 1)) for number in (1, 2)]
+    law.release.set()
+    await first
+    done = await asyncio.gather(*others)
+    assert law.calls == [[0], [1, 2]]
+    assert done[0].seconds == done[1].seconds
 
 
 async def test_what_is_enough_by_itself_waits_for_nobody() -> None:
     law = _HeldLaw()
-    together = Together(cast("Any", law), cast("Any", _Pool()), transactions=2, batch_max=1000)
+    together = Together(cast("Any", law), cast("Any", _Pool()), transactions=2, batch_max=1000, contention=_IDLE)
     parts = [cast("Part", number) for number in range(4)]
     calls = [asyncio.create_task(together.apply(part, 400)) for part in parts]
     await law.called(2)
@@ -120,9 +147,11 @@ async def test_what_is_enough_by_itself_waits_for_nobody() -> None:
 
 async def test_a_lane_that_is_over_is_not_waited_for() -> None:
     law = _HeldLaw()
-    together = Together(cast("Any", law), cast("Any", _Pool()), transactions=1, batch_max=1000)
-    first, second, third = (asyncio.create_task(together.apply(cast("Part", number), 1)) for number in range(3))
+    together = Together(cast("Any", law), cast("Any", _Pool()), transactions=1, batch_max=1000, contention=_IDLE)
+    first = asyncio.create_task(together.apply(cast("Part", 0), 1))
     await law.called(1)
+    second, third = (asyncio.create_task(together.apply(cast("Part", number), 1)) for number in (1, 2))
+    await asyncio.sleep(0)  # both are handed in
     second.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await second
@@ -145,7 +174,7 @@ async def test_three_lanes_cost_the_statements_of_one(lanes: Lanes) -> None:
 
 
 async def test_a_lane_that_is_fenced_takes_no_other_with_it(rig: Rig, lanes: Lanes) -> None:
-    together = Together(lanes.runtime.law, lanes.runtime.pool, transactions=1, batch_max=1000)
+    together = Together(lanes.runtime.law, lanes.runtime.pool, transactions=1, batch_max=1000, contention=_IDLE)
     parts = [lanes.part(0, of(0, "e0")), lanes.part(1, of(1, "e1"), fence=Fence(7, b"another's")), lanes.part(2, of(2, "e2"))]
     done = await asyncio.gather(*(together.apply(part, 1) for part in parts), return_exceptions=True)
     assert isinstance(done[1], FencedError)
@@ -155,7 +184,7 @@ async def test_a_lane_that_is_fenced_takes_no_other_with_it(rig: Rig, lanes: Lan
 
 async def test_what_the_store_refuses_of_one_lane_is_told_that_lane_alone(rig: Rig, lanes: Lanes) -> None:
     await lanes.apply(lanes.part(0, of(0, "b0", note="bad")))
-    together = Together(lanes.runtime.law, lanes.runtime.pool, transactions=1, batch_max=1000)
+    together = Together(lanes.runtime.law, lanes.runtime.pool, transactions=1, batch_max=1000, contention=_IDLE)
     parts = [lanes.part(0, of(0, "e0")), lanes.part(1, of(1, "b1", note="bad")), lanes.part(2, of(2, "e2"))]
     done = await asyncio.gather(*(together.apply(part, 1) for part in parts), return_exceptions=True)
     assert isinstance(done[1], RefusedByStoreError)
