@@ -43,8 +43,8 @@ Scene = Callable[[Ground, EngineRoom], Awaitable[None]]
 
 
 async def _dedupe_outside(place: Ground, _: EngineRoom) -> None:
-    """A worker dies before its COMMIT: identities are committed, effects are not, and the heir takes the records for duplicates."""
-    doomed = place.worker({WRONG: Wrong.DEDUPE_OUTSIDE_TRANSACTION.name, FAULTS: f"KILL {Step.BEFORE_COMMIT} 3"})
+    """A worker dies before its first COMMIT: identities are in, effects are not, and the heir takes the records for duplicates."""
+    doomed = place.worker({WRONG: Wrong.DEDUPE_OUTSIDE_TRANSACTION.name, FAULTS: f"KILL {Step.BEFORE_COMMIT} 1"})
     await _feed(place, 0)
     await within(doomed.ended, Deadline(_SECONDS), "the worker to die")
     place.worker()
