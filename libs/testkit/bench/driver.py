@@ -252,7 +252,9 @@ class Driver:
         """
         deadline = Deadline(_SETTLE_SECONDS)
         while self._requests and not deadline.expired:
-            await asyncio.wait(self._requests, timeout=1.0)
+            await asyncio.wait(self._requests, timeout=_INJECT_EVERY)
+            # Places are remembered for so long only, and what is unanswered when the phases end may be more than that.
+            await self.inject_some()
         for request in list(self._requests):
             request.cancel()
         if self._failure is not None:
