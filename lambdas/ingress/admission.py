@@ -157,9 +157,6 @@ class Admission:
         self._health.failed(BUS, str(error))
         return Verdict(Decision.RETRY, reason=Reason.DEPENDENCY_UNAVAILABLE)
 
-    def _fresh_row(self, candidate: Candidate, now: float, owner: bytes, trace: bytes = b"") -> AdmissionRow:
-        return _filled(self._blank_row(candidate, now), candidate, owner, trace)
-
     def _blank_row(self, candidate: Candidate, now: float) -> AdmissionRow:
         """What the rows of one moment have in common whose candidates agree in `_common`."""
         envelope = candidate.envelope

@@ -33,7 +33,7 @@ from laws.payload_hash import payload_hash
 from laws.topics import AUDIT, TOPICS
 from spine.provision import apply
 from testkit.engines import Deadline, borrowed
-from tests.ingress.rig import RUN, Site, changed, dummy_credentials, push, traffic
+from tests.ingress.rig import RUN, Site, changed, dummy_credentials, fresh_row, push, traffic
 from tests.ingress.victims import SWEEP, Order, Victim, start
 
 # A lease so short that a campaign need not wait for hundreds of long ones; the law is the same.
@@ -162,7 +162,7 @@ class Campaign:
         for event in events:
             candidate = inspect(json.dumps(event).encode(), RUN)
             assert isinstance(candidate, Candidate)
-            row = self.edge._admission._fresh_row(candidate, time.time() - 60, secrets.token_bytes(8))
+            row = fresh_row(self.edge, candidate, time.time() - 60, secrets.token_bytes(8))
             await self.site.put_row(to_item(replace(row, state=self.rng.choice(UNSETTLED))))
             if sent:
                 record, _ = self.edge._stamp.record(candidate, _CALLER)

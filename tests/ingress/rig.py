@@ -13,8 +13,10 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from ingress.admission import _filled
 from ingress.dynamodb import DynamoDB
 from ingress.edge import Edge
+from ingress.inspection import Candidate
 from ingress.row import AdmissionRow, Item, from_item, text
 from ingress.settings import EdgeSettings
 from laws.catalogue import EVENT_TYPES
@@ -43,6 +45,11 @@ __all__ = [
 
 KEY = "a-key-of-the-tests"
 KEY_HASH = hashlib.sha256(KEY.encode()).hexdigest()
+
+
+def fresh_row(edge: Edge, candidate: Candidate, now: float, owner: bytes, trace: bytes = b"") -> AdmissionRow:
+    """The row that the edge would claim for a candidate."""
+    return _filled(edge._admission._blank_row(candidate, now), candidate, owner, trace)
 
 
 def changed(envelope: dict[str, Any], **payload: Any) -> dict[str, Any]:

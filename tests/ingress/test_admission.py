@@ -23,7 +23,7 @@ from laws.contracts.audit import CorridorAnomaly
 from laws.envelope import decode_envelope
 from laws.headers import missing_headers
 from laws.topics import AUDIT
-from tests.ingress.rig import KEY, RUN, Answered, Site, changed, event_of, push, settled, spent, traffic
+from tests.ingress.rig import KEY, RUN, Answered, Site, changed, event_of, fresh_row, push, settled, spent, traffic
 from tests.ingress.test_parts import TRACE, item_bytes
 
 
@@ -120,7 +120,7 @@ async def in_state(site: Site, edge: Edge, event: dict[str, Any], state: State, 
     """Puts the row of an event that some other edge has begun to publish."""
     candidate = inspect(json.dumps(event).encode(), RUN)
     assert isinstance(candidate, Candidate)
-    row = edge._admission._fresh_row(candidate, time.time(), b"an owner")
+    row = fresh_row(edge, candidate, time.time(), b"an owner")
     assert row.lease_until_ms is not None
     until = row.lease_until_ms - int((edge.settings.lease_s - lease_s) * 1000)
     await site.put_row(to_item(replace(row, state=state, lease_until_ms=until, **columns)))

@@ -17,7 +17,7 @@ from ingress.items import _BLOCKS
 from ingress.record import Caller, Stamp
 from ingress.row import AdmissionRow, Settlement, State
 from laws.headers import Provenance
-from tests.ingress.rig import RUN, Site, changed, push, spent, traffic
+from tests.ingress.rig import RUN, Site, changed, fresh_row, push, spent, traffic
 
 TRACE = "12345678901234567890123456789012"
 SPAN = "1234567890123456"
@@ -144,7 +144,7 @@ def _candidate(event: dict[str, Any]) -> Candidate:
 
 
 def _row(edge: Edge, event: dict[str, Any]) -> AdmissionRow:
-    return edge._admission._fresh_row(_candidate(event), 0.0, event["event_id"][:8].encode())
+    return fresh_row(edge, _candidate(event), 0.0, event["event_id"][:8].encode())
 
 
 async def test_few_blocks_are_at_work_at_once(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from ingress.record import Caller, Record
 from ingress.row import AdmissionRow, State, to_item
 from testkit.engines import EngineSet
 from tests.ingress.cloud import REGION, Cloud
-from tests.ingress.rig import RUN, Site, changed, push, settled, traffic
+from tests.ingress.rig import RUN, Site, changed, fresh_row, push, settled, traffic
 from tests.ingress.test_parts import item_bytes
 
 CALLER = Caller(None, None, "SYSTEM::x")
@@ -37,7 +37,7 @@ async def left_behind(
 ) -> tuple[AdmissionRow, list[Ack]]:
     """The row of a handler that died, with so many copies that it had published."""
     candidate = candidate_of(event)
-    row = edge._admission._fresh_row(candidate, time.time() - edge.settings.lease_s + lease_s, secrets.token_bytes(8))
+    row = fresh_row(edge, candidate, time.time() - edge.settings.lease_s + lease_s, secrets.token_bytes(8))
     row = replace(row, state=state)
     await site.put_row(to_item(row))
     record, _ = edge._stamp.record(candidate, CALLER)
@@ -160,7 +160,7 @@ async def test_two_reconcilers_at_once_end_each_row_once(site: Site, edge: Edge)
 async def test_rows_in_memory_are_swept_alike(site: Site) -> None:
     async with site.edge(table="memory") as edge:
         candidate = candidate_of(traffic())
-        row = edge._admission._fresh_row(candidate, time.time() - 60, b"somebody")
+        row = fresh_row(edge, candidate, time.time() - 60, b"somebody")
         table: AdmissionTable = edge.table
         assert isinstance(table, MemoryTable)
         await table.claim([row])

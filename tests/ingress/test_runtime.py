@@ -17,7 +17,7 @@ from ingress.row import State, to_item
 from testkit.engines import Deadline
 from tests.ingress.cloud import REGION, Cloud
 from tests.ingress.http import EdgeProcess
-from tests.ingress.rig import Site, changed, traffic
+from tests.ingress.rig import Site, changed, fresh_row, traffic
 from tests.ingress.test_reconciler import candidate_of
 
 
@@ -72,7 +72,7 @@ async def test_a_sandbox_that_dies_is_replaced_and_the_event_is_admitted_once(si
 
 async def test_the_reconciler_runs_on_its_schedule(site: Site, served: EdgeProcess, edge: Edge) -> None:
     event = traffic()
-    row = edge._admission._fresh_row(candidate_of(event), time.time() - 60, secrets.token_bytes(8))
+    row = fresh_row(edge, candidate_of(event), time.time() - 60, secrets.token_bytes(8))
     await site.put_row(to_item(replace(row, state=State.PUBLISH_AMBIGUOUS)))
     deadline = Deadline(30)
     while (await site.row(event)).state is not State.RELEASED:
