@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from laws.identity import pack_event_id
@@ -132,7 +134,8 @@ class Flushing:
 
     async def _pending(self) -> None:
         ends = [(share, *_ended(share)) for share in self._shares]
-        await self._settle([(share, kind, ref) for share, settled, _ in ends for kind, ref in settled])
+        for share, settled, _ in ends:
+            await self._settle(share, settled)
         stored = [(*share.stamp, *row) for share, _, rows in ends for row in rows]
         if stored:
             await self._connection.execute(sql.INSERT_PENDING, *map(list, zip(*stored, strict=True)))
@@ -144,16 +147,14 @@ class Flushing:
                 if topic is not None and until is not None:
                     share.writes.ends[topic] = until
 
-    async def _settle(self, settled: list[tuple[Share, str, str]]) -> None:
-        if not settled:
-            return
-        lanes, kinds, refs = [share.lane for share, _, _ in settled], [kind for _, kind, _ in settled], [ref for _, _, ref in settled]
-        deleted = await self._connection.fetch(sql.DELETE_PENDING, lanes, kinds, refs)
-        if len(deleted) != len(settled):
-            missing = sorted(set(zip(lanes, kinds, refs, strict=True)) - {(row["lane"], row["kind"], row["ref"]) for row in deleted})
-            raise RuntimeError(f"pending rows {missing} were settled but are not there")
-        for share, kind, ref in settled:
-            share.writes.leaves.append(gone_leaf("pending", (kind, share.lane, ref)))
+    async def _settle(self, share: Share, settled: list[tuple[str, str]]) -> None:
+        for kind, some in groupby(settled, key=itemgetter(0)):
+            refs = [ref for _, ref in some]
+            deleted = await self._connection.fetch(sql.DELETE_PENDING, share.lane, kind, refs)
+            if len(deleted) != len(refs):
+                missing = sorted(set(refs) - {row["ref"] for row in deleted})
+                raise RuntimeError(f"pending rows {missing} of {kind} of lane {share.lane} were settled but are not there")
+        share.writes.leaves.extend(gone_leaf("pending", (kind, share.lane, ref)) for kind, ref in settled)
 
     def _parked(self, share: Share) -> list[Row]:
         parked = [entry for entry in share.judged if entry.verdict in (Verdict.PARKED, Verdict.POISON)]

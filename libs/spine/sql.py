@@ -71,11 +71,12 @@ DELETE_PENDING = """
 DELETE FROM pending WHERE lane = $1 AND kind = $2 AND ref = ANY($3::text[]) RETURNING ref
 """
 
+# By arrays and not by a join, for which the planner takes any of the indexes of a young table, and reads a lane's rows once for each key.
+# What is kept under another of the keys in another of the lanes comes along, and is not looked at.
 READ_WAITS = """
-SELECT p.lane, p.kind, p.ref, p.key, p.body FROM pending p
-JOIN unnest($1::int[], $2::text[], $3::text[]) AS g(lane, kind, key) ON p.lane = g.lane AND p.kind = g.kind AND p.key = g.key
-WHERE p.task_state IS NULL
-ORDER BY p.lane, p.lane_seq, p.ref
+SELECT lane, kind, ref, key, body FROM pending
+WHERE lane = ANY($1::int[]) AND kind = ANY($2::text[]) AND key = ANY($3::text[]) AND task_state IS NULL
+ORDER BY lane, lane_seq, ref
 """
 
 # A wait is over when its time has come and the lane has read what stood there at first sight, or at its cap, whatever was read.

@@ -215,16 +215,15 @@ class _Transaction:
             share.turn.load(table, asked, self._law.versions_of(share.part.spec, table, asked, rows))
 
     async def _fetch_waits(self, of_shares: list[tuple[Share, set[ReadWaits]]]) -> None:
-        ordered = [(share, read) for share, reads in of_shares for read in sorted(reads, key=lambda read: (read.kind, read.key))]
+        wanted = {share.lane: (share, reads) for share, reads in of_shares}
         found: defaultdict[int, list[Waiting]] = defaultdict(list)
-        shares = {share.lane: share for share, _ in of_shares}
-        rows = await self._connection.fetch(
-            sql.READ_WAITS, [share.lane for share, _ in ordered], [read.kind for _, read in ordered], [read.key for _, read in ordered]
-        )
-        for row in rows:
-            decoder = self._law.decoders[shares[row["lane"]].part.spec.group.name]
-            event = decoder.any_event(SOURCE_DECODER.decode(row["body"]))
-            found[row["lane"]].append(Waiting(row["kind"], row["ref"], row["key"], event))
+        kinds, keys = ({getattr(read, name) for _, reads in of_shares for read in reads} for name in ("kind", "key"))
+        for row in await self._connection.fetch(sql.READ_WAITS, sorted(wanted), sorted(kinds), sorted(keys)):
+            share, reads = wanted[row["lane"]]
+            if ReadWaits(row["kind"], row["key"]) in reads:
+                decoder = self._law.decoders[share.part.spec.group.name]
+                event = decoder.any_event(SOURCE_DECODER.decode(row["body"]))
+                found[share.lane].append(Waiting(row["kind"], row["ref"], row["key"], event))
         for share, reads in of_shares:
             share.turn.load_waits(reads, found[share.lane])
 

@@ -39,7 +39,8 @@ _SETTLE_SECONDS = 180.0
 # Ten times what the edge gives a request: a busy edge must not look like one that is gone.
 _ANSWER_SECONDS = 300.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
-_INJECT_EVERY = 0.5
+# The longer, the more partitions have something in a round, which is one fetch and one produce request however many they are.
+_INJECT_EVERY = 2.0
 # Surprises that are told in full; more of them say nothing new.
 _SURPRISES = 1000
 _DECISIONS = {"ADMIT": Answer.ADMITTED, "DUPLICATE": Answer.DUPLICATE, "QUARANTINE": Answer.QUARANTINED}

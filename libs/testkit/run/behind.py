@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -50,8 +51,9 @@ class Behind:
             left.setdefault(TopicPartition(topic, place.partition), []).append((step, place.offset))
         while left:
             # One of each partition at a time: the originals of a round are fetched together.
-            for step, record in await self._originals({partition: queued.pop(0) for partition, queued in left.items()}):
-                await self._publish(step, record)
+            originals = await self._originals({partition: queued.pop(0) for partition, queued in left.items()})
+            # One request to the broker, not one a record: they are of different partitions, so no order is lost.
+            await asyncio.gather(*(self._publish(step, record) for step, record in originals))
             left = {partition: queued for partition, queued in left.items() if queued}
 
     async def _originals(self, wanted: dict[TopicPartition, tuple[TopicInject, int]]) -> list[tuple[TopicInject, ConsumerRecord]]:
