@@ -8,6 +8,8 @@ _STAT = Path("/proc/self/schedstat")
 _LOOK_EVERY = 0.25
 # Weight of a newest look: what a single burst of a neighbour says is over within a second or two.
 _WEIGHT = 0.3
+# A process that waits for a core for this share of its time is on a full machine.
+_FULL = 0.4
 
 
 class Contention:
@@ -34,6 +36,11 @@ class Contention:
                 if ran + waited > 0:
                     self._share += _WEIGHT * (waited / (ran + waited) - self._share)
         return self._share
+
+    @property
+    def fullness(self) -> float:
+        """How full the machine is: from 0, where nobody else wants a core, to 1, where it is full."""
+        return min(1.0, self.share / _FULL)
 
     def _look(self) -> tuple[int, int] | None:
         try:

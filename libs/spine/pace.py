@@ -13,9 +13,8 @@ _SMALLEST_BATCH = 100
 _FORGIVEN = 0.67
 # After a batch that took all there was a lane rests, so that the next one is worth its round trips: without a rest it would begin again for
 # every few records, and eight services on two cores would do nothing else. On an idle machine it rests this share of the longest rest that
-# its group allows, because nobody else wants the core; where the process waits for a core this share of its time, it rests the longest.
+# its group allows, because nobody else wants the core; on a full one it rests the longest.
 _LEAST_REST = 0.2
-BUSY = 0.4
 # Nor shorter than its transaction took: what is slow for another reason than the cores is not begun more often than that.
 _REST = 1.0
 
@@ -49,5 +48,5 @@ class Pace:
 
     def _rest_after(self, seconds: float) -> float:
         longest = self._longest_rest
-        busy = min(1.0, self._contention.share / BUSY)
-        return min(longest, max(longest * (_LEAST_REST + (1.0 - _LEAST_REST) * busy), seconds * _REST))
+        share = _LEAST_REST + (1.0 - _LEAST_REST) * self._contention.fullness
+        return min(longest, max(longest * share, seconds * _REST))

@@ -10,15 +10,14 @@ import asyncpg
 from spine.contention import Contention
 from spine.faults import CONNECTION_FAULTS
 from spine.outcome import Applied, Part, UnknownCommitError
-from spine.pace import BUSY
 from spine.transaction import Law
 
 # A transaction costs some 5 ms of CPU by itself and an input 0.1 ms: with fewer inputs than this waiting, it would be for the greater part
 # its own cost, and they wait for the one that is under way and for whoever else comes meanwhile. From here on transactions go side by side.
 _WORTH = 250
-# Where nothing is under way little waits so long for company, where the process waits for a core for BUSY of its time (spine.pace); less on
-# a machine that has cores to spare, and nothing on one that is idle. Lanes that went together come back within a few milliseconds of each
-# other: without this the first of them would begin alone, and the others wait for its end.
+# Where nothing is under way little waits so long for company on a full machine, less on one that has cores to spare, and not at all on an
+# idle one. Lanes that went together come back within a few milliseconds of each other: without this the first of them would begin alone,
+# and the others wait for its end.
 _COMPANY = 0.02
 
 
@@ -58,8 +57,7 @@ class Together:
         if self._running or self._inputs() >= _WORTH:
             self._begin()
         elif self._company is None:
-            longest = _COMPANY * min(1.0, self._contention.share / BUSY)
-            self._company = asyncio.get_running_loop().call_later(longest, self._begin)
+            self._company = asyncio.get_running_loop().call_later(_COMPANY * self._contention.fullness, self._begin)
         return await waiting.done
 
     async def close(self) -> None:

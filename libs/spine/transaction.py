@@ -1,6 +1,6 @@
 """The law: one transaction for identity, effects, outbox, certificate and position (runtime.md, The transaction)."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -242,8 +242,7 @@ class _Transaction:
             self._at,
             self._law.provenance_id,
         )
-        moved_by_lane = {row["lane"]: row["moved"] for row in rows}
+        asked, moved_by_lane = Counter(lane for lane, *_ in moves), Counter({row["lane"]: row["moved"] for row in rows})
         for closing in closings:
-            asked = sum(1 for move in moves if move[0] == closing.lane)
-            if moved_by_lane.get(closing.lane, 0) != asked:
+            if moved_by_lane[closing.lane] != asked[closing.lane]:
                 raise ContinuityError(f"lane {closing.lane} does not stand at {closing.ranges}: another range or topic id is stored")

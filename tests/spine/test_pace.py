@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from felt import Felt
 from spine.contention import Contention
 from spine.pace import Pace
 
@@ -16,16 +17,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
-
-
-class Felt(Contention):
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self.felt = share
-
-    @property
-    def share(self) -> float:
-        return self.felt
 
 
 def paced(share: float, batch_max: int = 1000) -> Pace:

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import pytest
 
+from felt import Felt
 from laws.identity import pack_event_id
 from laws.verdicts import Verdict
 from ledger import service as ledger
 from rig import PROVENANCE, Record, Rig, entry
-from spine.contention import Contention
 from spine.inputs import Source
 from spine.lanes import LaneSpec, lane_specs
 from spine.outcome import Applied, Fence, FencedError, Part, RefusedByStoreError, UnknownCommitError
@@ -26,21 +26,7 @@ from spine.worker import build_runtime, close_runtime
 from test_commit import LostAnswer
 from testkit.harness import free_port
 
-
-class _Contention(Contention):
-    """What a test says it is."""
-
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self._said = share
-
-    @property
-    def share(self) -> float:
-        """As it was said."""
-        return self._said
-
-
-_IDLE, _FULL = _Contention(0.0), _Contention(1.0)
+_IDLE, _FULL = Felt(0.0), Felt(1.0)
 TOPIC_ID = "00000000-0000-0000-0000-00000000000a"
 # An account of each lane.
 ACCOUNTS = {ledger.ENTRIES.partition(key): name for name in map(str, range(50)) if (key := ledger.ENTRIES.key.key_of_values([name]))}
