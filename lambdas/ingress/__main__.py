@@ -65,6 +65,9 @@ def main() -> None:
     if arguments.sandboxes and settings.table is Table.MEMORY:
         sys.stderr.write("FP_IG_TABLE=memory: rows in the memory of several sandboxes are several truths; use --sandboxes 0\n")
         raise SystemExit(2)
+    if settings.quarantine_file and (arguments.sandboxes or arguments.archive):
+        sys.stderr.write("FP_IG_QUARANTINE_FILE: one process writes it, and no archive reads it; use --sandboxes 0 without --archive\n")
+        raise SystemExit(2)
     uvloop.run(_serve(settings, arguments))
 
 

@@ -5,6 +5,7 @@ import base64
 import binascii
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ingress.admission import Admission
@@ -29,6 +30,8 @@ from ingress.objects import Objects
 from ingress.policy import policy_digest
 from ingress.producers import Producer
 from ingress.quarantine import Quarantine, Scene
+from ingress.quarantine_file import QuarantineFile
+from ingress.quarantine_rows import QuarantineTable
 from ingress.rate import TokenBucket
 from ingress.reconciler import Reconciler
 from ingress.record import Caller, Stamp
@@ -64,7 +67,8 @@ class Edge:
         self.authority = Authority(source_of(settings, self._parameters))
         self.objects = Objects(settings.s3_url, settings.region, settings.claim_bucket) if settings.claim_bucket else None
         self.buckets: dict[tuple[str, int, int], TokenBucket] = {}
-        quarantine = Quarantine(self.store, settings.quarantine_table, scene)
+        self._quarantine_file = QuarantineFile(Path(settings.quarantine_file)) if settings.quarantine_file else None
+        quarantine = Quarantine(self._quarantine_file or QuarantineTable(self.store, settings.quarantine_table), scene)
         run_pins = RunPins(self.store, settings.idempotency_table, settings.active_run)
         self._refusals = Refusals(quarantine, self.bus, self.health, provenance, settings.phase_id, run_pins)
         self._stamp = Stamp(settings.phase_id, provenance, settings.trace_sample_ratio)
@@ -94,6 +98,8 @@ class Edge:
         await self.bus.stop()
         for client in self._clients():
             await client.stop()
+        if self._quarantine_file is not None:
+            self._quarantine_file.close()
 
     async def handle(self, event: Mapping[str, Any]) -> Response:
         """The response to an API Gateway HTTP API event, payload format 2.0. Never raises for what a request holds."""
@@ -181,7 +187,8 @@ class Edge:
         return probes | {CREDENTIALS: self._probe_credentials}
 
     async def _probe_store(self) -> None:
-        for table in (self.settings.idempotency_table, self.settings.quarantine_table):
+        refusals = () if self._quarantine_file else (self.settings.quarantine_table,)
+        for table in (self.settings.idempotency_table, *refusals):
             await self.store.call("DescribeTable", {"TableName": table})
 
     async def _probe_credentials(self) -> None:

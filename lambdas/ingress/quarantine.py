@@ -3,19 +3,18 @@
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from ingress.anomaly import Mismatch
-from ingress.dynamodb import ConditionFailedError, DynamoDB, StoreError
 from ingress.inspection import Known, Refused
 from ingress.policy import WRITER
+from ingress.quarantine_rows import PENDING, QuarantineRows
 from ingress.receipt import current_policy_rev
 from ingress.record import Caller, continued
 from ingress.row import Item, binary, number, text
 from ingress.settings import POLICY_REV
-from ingress.tables import PENDING_INDEX
 from laws.canonical import canonical_json
 from laws.ids import quarantine_id
 from laws.trace_context import child, derive_span_id, derive_trace_id, start
@@ -23,8 +22,6 @@ from laws.trace_context import child, derive_span_id, derive_trace_id, start
 # A DynamoDB item holds 400 KB. A lawful payload is below 2 KB; of anything longer the start and the digest are evidence enough.
 MAX_BODY_BYTES = 65_536
 MAX_ENVELOPE_BYTES = 65_536
-
-_PENDING = "1"  # the one partition of the sparse index; mismatches are rare
 
 _MISMATCH = msgspec.json.Decoder(Mismatch)
 
@@ -54,11 +51,10 @@ def id_of(refused: Refused) -> str:
 
 
 class Quarantine:
-    """The quarantine table. Methods raise ingress.dynamodb.StoreError; without the row there is no QUARANTINE, only a retry."""
+    """The quarantine records. Methods raise ingress.dynamodb.StoreError; without the row there is no QUARANTINE, only a retry."""
 
-    def __init__(self, store: DynamoDB, table: str, scene: Scene) -> None:
-        self._store = store
-        self._table = table
+    def __init__(self, rows: QuarantineRows, scene: Scene) -> None:
+        self._rows = rows
         self._scene = scene
 
     async def keep(self, refused: Refused, received_at_utc: str, caller: Caller, mismatch: Mismatch | None = None) -> Kept:
@@ -68,52 +64,20 @@ class Quarantine:
         if mismatch is not None:
             item["mismatch"] = text(msgspec.json.encode(mismatch).decode())
             item["anomaly_published"] = {"BOOL": False}
-            item["anomaly_pending"] = text(_PENDING)
-        request = {
-            "TableName": self._table,
-            "Item": item,
-            "ConditionExpression": "attribute_not_exists(quarantine_id)",
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
-        try:
-            await self._store.call("PutItem", request)
-        except ConditionFailedError as lost:
-            if lost.item is None:
-                raise StoreError("PutItem: the store refused the condition and did not say what stands there") from lost
-            return Kept(name, _pending(lost.item))
-        return Kept(name, mismatch)
+            item["anomaly_pending"] = text(PENDING)
+        standing = await self._rows.put_new(item)
+        return Kept(name, mismatch if standing is None else _pending(standing))
 
     async def pending(self) -> AsyncIterator[Mismatch]:
-        """The mismatches whose anomaly is not on the bus yet, as far as the index knows."""
-        request: dict[str, Any] = {
-            "TableName": self._table,
-            "IndexName": PENDING_INDEX,
-            "KeyConditionExpression": "anomaly_pending = :pending",
-            "ExpressionAttributeValues": {":pending": text(_PENDING)},
-        }
-        while True:
-            page = await self._store.call("Query", request)
-            for item in page["Items"]:
-                mismatch = _pending(item)
-                if mismatch is not None:
-                    yield mismatch
-            if "LastEvaluatedKey" not in page:
-                return
-            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+        """The mismatches whose anomaly is not on the bus yet, as far as the rows know."""
+        async for item in self._rows.pending():
+            mismatch = _pending(item)
+            if mismatch is not None:
+                yield mismatch
 
     async def mark_published(self, quarantine: str) -> None:
         """Notes that the bus has acknowledged the anomaly of this record."""
-        request = {
-            "TableName": self._table,
-            "Key": {"quarantine_id": text(quarantine)},
-            "UpdateExpression": "SET anomaly_published = :yes REMOVE anomaly_pending",
-            "ConditionExpression": "attribute_exists(quarantine_id)",
-            "ExpressionAttributeValues": {":yes": {"BOOL": True}},
-        }
-        try:
-            await self._store.call("UpdateItem", request)
-        except ConditionFailedError:
-            return  # an operator removed the record meanwhile; an update would make a row of one column
+        await self._rows.mark_published(quarantine)
 
     def _item(self, name: str, refused: Refused, received_at_utc: str, caller: Caller) -> Item:
         known, detail, scene = refused.known, refused.detail, self._scene

@@ -91,6 +91,8 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     table: Table = Table.DYNAMODB
     idempotency_table: str = "ig-idempotency"
     quarantine_table: str = "ig-quarantine"
+    # Quarantine records in a file instead, for a benchmark; local_parity alone, and one process.
+    quarantine_file: str = ""
     # The dead-letter queue (authority.md 5.1.1 item 11, IG_DLQ_MODE); without one the reconciler's sweep alone finds what is left behind.
     dlq_url: str = ""
     # Payloads above so many bytes go by reference (a claim check): Kafka brokers take a record of 1 MiB, and a lane's batch holds hundreds.
@@ -178,6 +180,7 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             "dlq_url",
             "claim_bucket",
             "archive_bucket",
+            "quarantine_file",
             "release_id",
         }
         shown = {name: str(value) for name, value in msgspec.structs.asdict(self).items() if name not in places}
@@ -209,6 +212,8 @@ def posture_reasons(settings: EdgeSettings) -> list[str]:
         reasons.append("FP_IG_RELEASE_ID holds the word latest: pin a version")
     if settings.table is Table.MEMORY and settings.env is not Rung.LOCAL_PARITY:
         reasons.append("FP_IG_TABLE=memory: rows that end with their process admit twice; only local_parity measures with them")
+    if settings.quarantine_file and settings.env is not Rung.LOCAL_PARITY:
+        reasons.append("FP_IG_QUARANTINE_FILE is set: refusals in a file are lost with its machine; only local_parity measures with it")
     if settings.rate_profile is RateProfile.MEASURED and settings.env is not Rung.LOCAL_PARITY:
         reasons.append("FP_IG_RATE_PROFILE=measured: nothing would hold a source back; use seed or scale")
     return reasons if settings.env in (Rung.LOCAL_PARITY, Rung.DEV_MIN) else reasons + _managed_reasons(settings)

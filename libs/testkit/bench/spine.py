@@ -39,6 +39,11 @@ _HOPELESS_SECONDS = 60.0
 Say = Callable[[str], None]
 
 
+def _refusals(options: SpineOptions, folder: Path) -> dict[str, str]:
+    """Where the edge's rows are its own, its refusals are too: else the emulator of the table would be measured with them."""
+    return {"FP_IG_QUARANTINE_FILE": str(folder / "quarantine.jsonl")} if options.table == "memory" else {}
+
+
 async def measure(options: SpineOptions, say: Say) -> bool:
     """One run; True where everything is reconciled. Leaves spine.json and spine.html under `options.runs`."""
     ids = new_run(options.seed)
@@ -52,7 +57,7 @@ async def measure(options: SpineOptions, say: Say) -> bool:
     plan = PlatformPlan(
         seed=options.seed,
         workers=options.workers,
-        edge={"FP_IG_TABLE": options.table, "FP_IG_RATE_PROFILE": "measured"},
+        edge={"FP_IG_TABLE": options.table, "FP_IG_RATE_PROFILE": "measured", **_refusals(options, folder)},
         runner=_RUNNER if options.profile else None,
     )
     platform = await raise_platform(plan, folder, ids, say)

@@ -70,7 +70,7 @@ def write_spine_page(path: Path, summary: dict[str, Any], result: Reconciliation
 
 
 _TABLE = {
-    "memory": "in the edge's own process (the emulator of DynamoDB can't do this rate on these cores)",
+    "memory": "in the edge's own process, its refusals in a file (the emulator of DynamoDB can't do this rate on these cores)",
     "dynamodb": "DynamoDB Local",
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import secrets
 import subprocess
 from collections.abc import Callable, Mapping
@@ -22,10 +21,6 @@ from testkit.harness import Process, Site, free_port, module_argv, new_site, wor
 from testkit.world import RunIds
 
 SERVICES = ("decision_fabric", "action_layer", "decision_log_audit", "case_trigger", "case_management", "label_store")
-
-# On machines of their own they would not be in the way of a decision; on two cores they step back for it, and catch up.
-_PATIENT = frozenset({"decision_log_audit", "case_trigger", "case_management", "label_store"})
-_NICE = 5
 
 # Importing takes a service about a second of CPU; nine processes on two busy cores start within this.
 _START_SECONDS = 90.0
@@ -187,8 +182,6 @@ async def _start(platform: Platform, plan: PlatformPlan, say: Callable[[str], No
     for name in SERVICES:
         for process in platform.processes[name]:
             process.start()
-            if name in _PATIENT:
-                os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
     say(f"processes: {sum(len(group) for group in platform.processes.values())} starting")
     deadline = Deadline(_START_SECONDS)
     await edge_ready(edge, deadline)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 from botocore.credentials import Credentials
 
 from ingress.dynamodb import DynamoDB
+from ingress.quarantine_file import records_of
+from ingress.row import Item
 from laws.payload_hash import payload_hash_of_value
 from testkit.run.answers import Answers, identity_text
 from testkit.run.archived import Archived, read_archive
@@ -180,6 +183,8 @@ async def _effects(platform: Platform) -> Side:
 async def _quarantine(platform: Platform) -> dict[str, Any]:
     """Quarantine records by id; the mismatch where the record is of one."""
     environment = platform.processes["ingress"][0].environment
+    if file := environment.get("FP_IG_QUARANTINE_FILE"):
+        return {name: _mismatch(item) for name, item in records_of(Path(file)).items()}
     store = DynamoDB(environment["FP_IG_DYNAMODB_ENDPOINT"], "local", 2, lambda: Credentials("local", "local"))
     await store.start()
     found: dict[str, Any] = {}
@@ -188,10 +193,14 @@ async def _quarantine(platform: Platform) -> dict[str, Any]:
         while True:
             page = await store.call("Scan", request)
             for item in page["Items"]:
-                mismatch = item.get("mismatch")
-                found[item["quarantine_id"]["S"]] = json.loads(mismatch["S"]) if mismatch else None
+                found[item["quarantine_id"]["S"]] = _mismatch(item)
             if "LastEvaluatedKey" not in page:
                 return found
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
     finally:
         await store.stop()
+
+
+def _mismatch(item: Item) -> Any:
+    mismatch = item.get("mismatch")
+    return json.loads(mismatch["S"]) if mismatch else None
