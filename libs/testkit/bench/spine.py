@@ -31,6 +31,8 @@ from testkit.world import Answer, WorldConfig
 # Bodies beyond what the phases need: a driver at the end of its file would send nothing more, and look like a platform at rest.
 _SPARE = 1.02
 _RUNNER = "testkit.bench.profiled"
+# From so many events on the broker's second compiler saves more than it costs.
+_BROKER_PAYS = 500_000
 # Lag that a platform in order has at a moment; a search waits for it between two rates.
 _SETTLED_BACKLOG = 200
 # What is this many seconds of the rate behind shows nothing more by going on, and would take an hour to drain.
@@ -58,6 +60,7 @@ async def measure(options: SpineOptions, say: Say) -> bool:
         seed=options.seed,
         workers=options.workers,
         edge={"FP_IG_TABLE": options.table, "FP_IG_RATE_PROFILE": "measured", **_refusals(options, folder)},
+        enduring=events_of(phases(options)) > _BROKER_PAYS,
         runner=_RUNNER if options.profile else None,
     )
     platform = await raise_platform(plan, folder, ids, say)

@@ -30,9 +30,10 @@ class Engine(ABC):
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM  # ends it in order
     end_signal: ClassVar[signal.Signals] = signal.SIGKILL  # ends it at once, when its data is no longer wanted
 
-    def __init__(self, home: Path, ports: Sequence[int], *, temporary: bool) -> None:
+    def __init__(self, home: Path, ports: Sequence[int], *, temporary: bool, enduring: bool = False) -> None:
         self.home = home
         self.temporary = temporary  # the data is removed with the set
+        self.enduring = enduring  # it works for minutes, so that what makes a start slower may pay
         self.ports = ports
 
     @property

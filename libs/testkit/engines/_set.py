@@ -121,16 +121,17 @@ def end_keepers(handles: Collection[Handle]) -> None:
     Deadline(END_SECONDS).until("end of the engines and of their data", lambda: not any(keeper.alive for keeper in keepers))
 
 
-def start(kinds: Collection[Kind] = ALL, *, data_dir: Path | None = None) -> EngineSet:
+def start(kinds: Collection[Kind] = ALL, *, data_dir: Path | None = None, enduring: Collection[Kind] = ()) -> EngineSet:
     """Start engines on free ports of 127.0.0.1 and return when all of them answer; they end with this process, however it ends.
 
-    Without `data_dir` the data is new, and removed at the end. With it, the data is made or found there, and kept. Raises
-    EngineError when another set uses the folder, or an engine does not come up within START_SECONDS.
+    Without `data_dir` the data is new, and removed at the end. With it, the data is made or found there, and kept. Engines that are
+    `enduring` are set up for minutes of work rather than for a fast start. Raises EngineError when another set uses the folder, or an
+    engine does not come up within START_SECONDS.
     """
-    return launch(kinds, data_dir=data_dir, leashed=True, remove=data_dir is None)
+    return launch(kinds, data_dir=data_dir, leashed=True, remove=data_dir is None, enduring=enduring)
 
 
-def launch(kinds: Collection[Kind], *, data_dir: Path | None, leashed: bool, remove: bool) -> EngineSet:
+def launch(kinds: Collection[Kind], *, data_dir: Path | None, leashed: bool, remove: bool, enduring: Collection[Kind] = ()) -> EngineSet:
     """start() with a choice of lifetime: not `leashed`, the engines outlive this process."""
     home, descriptor = _new_home() if data_dir is None else _claim(data_dir)
     descriptors = [descriptor]
@@ -140,7 +141,8 @@ def launch(kinds: Collection[Kind], *, data_dir: Path | None, leashed: bool, rem
         engine_home.mkdir(exist_ok=True)
         reserved = [reserve() for _ in range(ENGINES[kind].port_count)]
         descriptors += [held for _, held in reserved]
-        engines.append(ENGINES[kind](engine_home, [port for port, _ in reserved], temporary=remove))
+        ports = [port for port, _ in reserved]
+        engines.append(ENGINES[kind](engine_home, ports, temporary=remove, enduring=kind in enduring))
     kept: list[Kept] = []
     handles: dict[Kind, Handle] = {}
     engine_set = EngineSet(home, handles, remove=remove)

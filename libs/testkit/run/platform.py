@@ -16,7 +16,7 @@ from laws.ids import scenario_run_id
 from spine.deadline import Deadline, DeadlineExceededError
 from spine.tokens import issue
 from testkit.edge_site import edge_ready
-from testkit.engines import EngineSet, attached, start
+from testkit.engines import EngineSet, Kind, attached, start
 from testkit.harness import Process, Site, free_port, module_argv, new_site, worker_process
 from testkit.world import RunIds
 
@@ -27,9 +27,10 @@ _START_SECONDS = 90.0
 # A worker drains within 4 s, the edge answers what it has taken within its request timeout (30 s).
 _END_SECONDS = 40.0
 _API_KEY_BYTES = 24
-# How far a service's workers give way to the edge and to decisions, which somebody waits for: an action may come a moment later, and what
-# keeps records makes up for it in larger transactions, which cost less. Left to equal shares, a full machine made every decision late.
-_NICENESS = {"action_layer": 2, "decision_log_audit": 5, "case_trigger": 5, "case_management": 5, "label_store": 5}
+# How far each gives way to decisions, which somebody waits for. The edge a little: what is admitted is decided before more is admitted. An
+# action may come a moment later, and what keeps records makes up for it in larger transactions, which cost less. Left to equal shares, a
+# full machine made every decision late.
+_NICENESS = {"ingress": 2, "action_layer": 5, "decision_log_audit": 10, "case_trigger": 10, "case_management": 10, "label_store": 10}
 _SANDBOXES = "2"  # requests that the edge judges at once, each a process
 _ROOT = Path(__file__).resolve().parents[3]
 
@@ -48,6 +49,8 @@ class PlatformPlan:
     """Environment of every service's workers."""
     archive: bool = False
     """Whether the edge archives receipts and refusals, into a folder of the run."""
+    enduring: bool = False
+    """Whether the broker is to work for minutes under load, rather than to start fast."""
     runner: str | None = None
     """A module that runs the module of a service, of the edge or of the provider; it finds its output in FP_PROFILE_OUT."""
 
@@ -137,7 +140,7 @@ async def raise_platform(plan: PlatformPlan, folder: Path, run: RunIds, say: Cal
     owned = engines is None
     if engines is None:
         say("engines: starting Kafka, PostgreSQL and DynamoDB Local")
-        engines = await asyncio.to_thread(start)
+        engines = await asyncio.to_thread(start, enduring={Kind.KAFKA} if plan.enduring else ())
     platform = Platform(
         engines, owned, await new_site(engines.endpoints), run, folder, release_of(_ROOT), secrets.token_hex(_API_KEY_BYTES)
     )
@@ -251,7 +254,7 @@ def _edge(platform: Platform, plan: PlatformPlan) -> Process:
     argv = [*module_argv("ingress", plan.runner), "--port", str(port), "--ensure-tables", "--sandboxes", "0" if in_process else _SANDBOXES]
     if plan.archive:
         argv += ["--archive", str(platform.archive)]
-    return Process("ingress", argv, environment, port, platform.folder / "logs" / "ingress.log")
+    return Process("ingress", argv, environment, port, platform.folder / "logs" / "ingress.log", _NICENESS["ingress"])
 
 
 def new_run(seed: int) -> RunIds:
