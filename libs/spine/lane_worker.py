@@ -281,7 +281,8 @@ class LaneWorker:
         async def attempt() -> Applied | None:
             self.publisher.batch_under_way = True
             try:
-                done = await self._rt.together.apply(Part(self.spec, self._fence, inputs, carried, ends), size)
+                part = Part(self.spec, self._fence, inputs, carried, ends)
+                done = await self._rt.together.apply(part, size, self.spec.group.longest_rest)
             finally:
                 self.publisher.batch_under_way = False
             self._transaction_seconds = done.seconds

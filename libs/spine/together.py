@@ -15,10 +15,13 @@ from spine.transaction import Law
 # A transaction costs some 5 ms of CPU by itself and an input 0.1 ms: with fewer inputs than this waiting, it would be for the greater part
 # its own cost, and they wait for the one that is under way and for whoever else comes meanwhile. From here on transactions go side by side.
 _WORTH = 250
-# Where nothing is under way little waits so long for company on a full machine, less on one that has cores to spare, and not at all on an
-# idle one. Lanes that went together come back within a few milliseconds of each other: without this the first of them would begin alone,
-# and the others wait for its end.
-_COMPANY = 0.02
+# Inputs that wait for nobody, by the longest rest of their lane: 250 where a decision waits behind them, and for those that may rest for a
+# second as many as a transaction takes. Larger transactions of decisions cost less, and make those late that come meanwhile.
+_ENOUGH_A_SECOND = 2500
+# Less waits this share of its lane's longest rest for company on a full machine, less on one that has cores to spare, and not at all on
+# an idle one. Lanes that went together come back within a few milliseconds of each other: without this the first of them would begin
+# alone, and the others wait for its end. And lanes that came while those were under way would go without them for ever.
+_COMPANY = 0.2
 
 
 class Done(NamedTuple):
@@ -32,6 +35,10 @@ class Done(NamedTuple):
 class _Waiting(NamedTuple):
     part: Part
     size: int
+    until: float
+    """The loop's time at which it waits for company no longer."""
+    enough: float
+    """With so many inputs nor does it."""
     done: asyncio.Future[Done]
 
 
@@ -50,14 +57,17 @@ class Together:
         self._waiting: list[_Waiting] = []
         self._running: set[asyncio.Task[None]] = set()
 
-    async def apply(self, part: Part, size: int) -> Done:
-        """Apply a part of `size` inputs, at most. Raises what `Law.apply` raises for this part alone, whoever it went in with."""
-        waiting = _Waiting(part, size, asyncio.get_running_loop().create_future())
+    async def apply(self, part: Part, size: int, longest_rest: float) -> Done:
+        """Apply a part of `size` inputs, at most; where it is small it may wait for company, by the longest rest (seconds) of its lane.
+
+        Raises what `Law.apply` raises for this part alone, whoever it went in with.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _COMPANY * longest_rest * self._contention.fullness
+        enough = min(_ENOUGH_A_SECOND * longest_rest, self._batch_max)
+        waiting = _Waiting(part, size, until, enough, loop.create_future())
         self._waiting.append(waiting)
-        if self._running or self._inputs() >= _WORTH:
-            self._begin()
-        elif self._company is None:
-            self._company = asyncio.get_running_loop().call_later(_COMPANY * self._contention.fullness, self._begin)
+        self._begin()
         return await waiting.done
 
     async def close(self) -> None:
@@ -75,7 +85,12 @@ class Together:
         while len(self._running) < self._transactions:
             # Whoever waited may have been cancelled: its lane is over.
             self._waiting = [waiting for waiting in self._waiting if not waiting.done.done()]
-            if not self._waiting or (self._running and self._inputs() < _WORTH):
+            inputs = self._inputs()
+            if not self._waiting or (self._running and inputs < _WORTH):
+                return
+            loop, until = asyncio.get_running_loop(), min(waiting.until for waiting in self._waiting)
+            if until > loop.time() and inputs < min(waiting.enough for waiting in self._waiting):
+                self._company = loop.call_at(until, self._begin)
                 return
             task = asyncio.create_task(self._run(self._taken()))
             self._running.add(task)

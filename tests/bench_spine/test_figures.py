@@ -82,13 +82,20 @@ def test_recovery_is_when_latency_and_backlog_are_back_and_stay_back() -> None:
 
 def test_memory_that_grows_is_told_from_memory_that_moves() -> None:
     looks = [
-        look(float(at), leaking=Spent(0.0, 100_000_000 + 200_000 * at), flat=Spent(0.0, 100_000_000 + 1_000_000 * (at % 3)))
+        look(
+            float(at),
+            leaking=Spent(0.0, 100_000_000 + 200_000 * at),
+            flat=Spent(0.0, 100_000_000 + 1_000_000 * (at % 3)),
+            filling=Spent(0.0, 100_000_000 + 1_000_000 * min(at, 40)),
+        )
         for at in range(100)
     ]
     found = {memory.name: memory for memory in memories(looks, 0, 99)}
     assert not found["leaking"].flat
     assert found["leaking"].growth_bytes == pytest.approx(200_000 * 99)
     assert found["flat"].flat
+    assert found["filling"].flat, "what fills up in the first half and stays so leaks nothing"
+    assert found["filling"].growth_bytes > 20_000_000
 
 
 def test_cpu_is_shared_out_over_the_events_of_the_same_time() -> None:

@@ -27,6 +27,7 @@ from test_commit import LostAnswer
 from testkit.harness import free_port
 
 _IDLE, _FULL = Felt(0.0), Felt(1.0)
+_REST = 0.1
 TOPIC_ID = "00000000-0000-0000-0000-00000000000a"
 # An account of each lane.
 ACCOUNTS = {ledger.ENTRIES.partition(key): name for name in map(str, range(50)) if (key := ledger.ENTRIES.key.key_of_values([name]))}
@@ -99,17 +100,17 @@ def verdicts(applied: Sequence[Applied | None]) -> list[list[Verdict]]:
 
 async def test_on_a_busy_machine_little_waits_for_company(lanes: Lanes) -> None:
     together = Together(lanes.runtime.law, lanes.runtime.pool, transactions=2, batch_max=1000, contention=_FULL)
-    await asyncio.gather(*(together.apply(lanes.part(home, of(home, f"e{home}")), 1) for home in range(3)))
+    await asyncio.gather(*(together.apply(lanes.part(home, of(home, f"e{home}")), 1, _REST) for home in range(3)))
     assert await lanes.transactions() == (1, 3)
 
 
 async def test_lanes_that_come_while_a_transaction_is_under_way_go_together() -> None:
     law = _HeldLaw()
     together = Together(cast("Any", law), cast("Any", _Pool()), transactions=2, batch_max=1000, contention=_IDLE)
-    first = asyncio.create_task(together.apply(cast("Part", 0), 1))
+    first = asyncio.create_task(together.apply(cast("Part", 0), 1, _REST))
     # On an idle machine nobody waits for company.
     await law.called(1)
-    others = [asyncio.create_task(together.apply(cast("Part", number), 1)) for number in (1, 2)]
+    others = [asyncio.create_task(together.apply(cast("Part", number), 1, _REST)) for number in (1, 2)]
     law.release.set()
     await first
     done = await asyncio.gather(*others)
@@ -117,11 +118,26 @@ async def test_lanes_that_come_while_a_transaction_is_under_way_go_together() ->
     assert done[0].seconds == done[1].seconds
 
 
+async def test_on_a_busy_machine_who_came_meanwhile_waits_for_those_who_come_back() -> None:
+    law = _HeldLaw()
+    together = Together(cast("Any", law), cast("Any", _Pool()), transactions=2, batch_max=1000, contention=_FULL)
+    first = asyncio.create_task(together.apply(cast("Part", 0), 1, 0.0))
+    await law.called(1)
+    # One rests for long, and has patience; the other has none.
+    patient = asyncio.create_task(together.apply(cast("Part", 1), 1, 3600.0))
+    await asyncio.sleep(0)  # it is handed in
+    law.release.set()
+    await first
+    back = asyncio.create_task(together.apply(cast("Part", 2), 1, 0.0))
+    await asyncio.gather(patient, back)
+    assert law.calls == [[0], [1, 2]]
+
+
 async def test_what_is_enough_by_itself_waits_for_nobody() -> None:
     law = _HeldLaw()
     together = Together(cast("Any", law), cast("Any", _Pool()), transactions=2, batch_max=1000, contention=_IDLE)
     parts = [cast("Part", number) for number in range(4)]
-    calls = [asyncio.create_task(together.apply(part, 400)) for part in parts]
+    calls = [asyncio.create_task(together.apply(part, 400, _REST)) for part in parts]
     await law.called(2)
     # Two side by side; the others don't make three of them.
     assert law.calls == [[0], [1]]
@@ -134,9 +150,9 @@ async def test_what_is_enough_by_itself_waits_for_nobody() -> None:
 async def test_a_lane_that_is_over_is_not_waited_for() -> None:
     law = _HeldLaw()
     together = Together(cast("Any", law), cast("Any", _Pool()), transactions=1, batch_max=1000, contention=_IDLE)
-    first = asyncio.create_task(together.apply(cast("Part", 0), 1))
+    first = asyncio.create_task(together.apply(cast("Part", 0), 1, _REST))
     await law.called(1)
-    second, third = (asyncio.create_task(together.apply(cast("Part", number), 1)) for number in (1, 2))
+    second, third = (asyncio.create_task(together.apply(cast("Part", number), 1, _REST)) for number in (1, 2))
     await asyncio.sleep(0)  # both are handed in
     second.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -162,7 +178,7 @@ async def test_three_lanes_cost_the_statements_of_one(lanes: Lanes) -> None:
 async def test_a_lane_that_is_fenced_takes_no_other_with_it(rig: Rig, lanes: Lanes) -> None:
     together = Together(lanes.runtime.law, lanes.runtime.pool, transactions=1, batch_max=1000, contention=_IDLE)
     parts = [lanes.part(0, of(0, "e0")), lanes.part(1, of(1, "e1"), fence=Fence(7, b"another's")), lanes.part(2, of(2, "e2"))]
-    done = await asyncio.gather(*(together.apply(part, 1) for part in parts), return_exceptions=True)
+    done = await asyncio.gather(*(together.apply(part, 1, _REST) for part in parts), return_exceptions=True)
     assert isinstance(done[1], FencedError)
     assert [row["event_id"] for row in await rig.rows("SELECT event_id FROM entry ORDER BY 1")] == ["e0", "e2"]
     assert await rig.value("SELECT count(*)::int FROM inbox WHERE event_id = $1", pack_event_id("e1")) == 0
@@ -172,7 +188,7 @@ async def test_what_the_store_refuses_of_one_lane_is_told_that_lane_alone(rig: R
     await lanes.apply(lanes.part(0, of(0, "b0", note="bad")))
     together = Together(lanes.runtime.law, lanes.runtime.pool, transactions=1, batch_max=1000, contention=_IDLE)
     parts = [lanes.part(0, of(0, "e0")), lanes.part(1, of(1, "b1", note="bad")), lanes.part(2, of(2, "e2"))]
-    done = await asyncio.gather(*(together.apply(part, 1) for part in parts), return_exceptions=True)
+    done = await asyncio.gather(*(together.apply(part, 1, _REST) for part in parts), return_exceptions=True)
     assert isinstance(done[1], RefusedByStoreError)
     assert [row["event_id"] for row in await rig.rows("SELECT event_id FROM entry ORDER BY 1")] == ["e0", "e2", "fixed"]
 

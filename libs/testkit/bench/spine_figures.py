@@ -14,10 +14,12 @@ from testkit.bench.watch import Look
 from testkit.run.figures import Decided
 
 WINDOW_S = 10
-# A process whose memory grows by less than this share of itself, or by less than these bytes, over the steady part is flat: an allocator
-# moves by as much.
-_FLAT_SHARE = 0.05
-_FLAT_BYTES = 4 * 1024 * 1024
+# A process whose memory grows by less than this share of itself, or by less than these bytes, over the later half of the steady part is
+# flat: an allocator moves by as much. In the first half what is kept on purpose fills up (windows, plans, pages of an allocator).
+_FLAT_SHARE = 0.025
+_FLAT_BYTES = 2 * 1024 * 1024
+# Looks below which a straight line through either half says nothing.
+_POINTS = 6
 _SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
 
@@ -40,11 +42,13 @@ class Memory(NamedTuple):
     mean_bytes: float
     growth_bytes: float
     """By the straight line through all looks, from the beginning of the part to its end."""
+    late_bytes: float
+    """The same over the later half of it."""
 
     @property
     def flat(self) -> bool:
         """Whether it stays where it is."""
-        return self.growth_bytes <= max(_FLAT_BYTES, _FLAT_SHARE * self.mean_bytes)
+        return self.late_bytes <= max(_FLAT_BYTES, _FLAT_SHARE * self.mean_bytes)
 
 
 def percentiles(waited_ms: NDArray[np.int64]) -> dict[str, int]:
@@ -93,12 +97,16 @@ def memories(looks: Sequence[Look], begin: float, end: float) -> list[Memory]:
 
 def _memory(name: str, looks: Sequence[Look]) -> Memory | None:
     points = [(look.at, look.spent[name].own_bytes) for look in looks if name in look.spent and look.spent[name].own_bytes]
-    if len(points) < 3:
+    if len(points) < _POINTS:
         return None
     at = np.array([point[0] for point in points])
     held = np.array([point[1] for point in points], dtype=float)
-    slope = float(np.polyfit(at - at[0], held, 1)[0])
-    return Memory(name, float(held.mean()), slope * float(at[-1] - at[0]))
+    late = at >= (at[0] + at[-1]) / 2
+    return Memory(name, float(held.mean()), _growth(at, held), _growth(at[late], held[late]))
+
+
+def _growth(at: NDArray[np.float64], held: NDArray[np.float64]) -> float:
+    return float(np.polyfit(at - at[0], held, 1)[0]) * float(at[-1] - at[0])
 
 
 def cpu_us_per_event(looks: Sequence[Look], begin: float, end: float, events: int) -> dict[str, float]:

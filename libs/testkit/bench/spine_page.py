@@ -47,13 +47,14 @@ def write_spine_page(path: Path, summary: dict[str, Any], result: Reconciliation
         _steps(summary["steps"]),
         "<h2>Memory over the steady part</h2>",
         table(
-            ("process", "", "mean MB", "growth MB", "bytes an event"),
+            ("process", "", "mean MB", "growth MB", "in the later half", "bytes an event"),
             [
                 (
                     m["name"],
                     "flat" if m["flat"] else f"keeps {m['keeps']}" if m["keeps"] else "GROWS",
                     f"{m['mean_mb']:,.1f}",
                     f"{m['growth_mb']:,.2f}",
+                    f"{m['late_mb']:,.2f}",
                     f"{m['bytes_per_event']:,}",
                 )
                 for m in summary["memory"]

@@ -81,6 +81,7 @@ def summary_of(course: Course, bus: Bus, result: Reconciliation) -> dict[str, An
                 "name": memory.name,
                 "mean_mb": round(memory.mean_bytes / 1e6, 1),
                 "growth_mb": round(memory.growth_bytes / 1e6, 2),
+                "late_mb": round(memory.late_bytes / 1e6, 2),
                 "bytes_per_event": round(memory.growth_bytes / max(1, admitted)),
                 "flat": memory.flat,
                 "keeps": _keeps(course).get(memory.name, ""),
@@ -183,7 +184,8 @@ def lines_of(summary: dict[str, Any], result: Reconciliation) -> list[str]:
     for held in summary["memory"]:
         if not held["flat"]:
             keeps = f" (it keeps {held['keeps']})" if held["keeps"] else ""
-            lines.append(f"  memory grows: {held['name']} by {held['growth_mb']} MB of {held['mean_mb']} MB{keeps}")
+            grown = f"by {held['growth_mb']} MB of {held['mean_mb']} MB, {held['late_mb']} MB of it in the later half"
+            lines.append(f"  memory grows: {held['name']} {grown}{keeps}")
     for goal in summary["goals"]:
         lines.append(f"  {'met   ' if goal['met'] else 'MISSED'} {goal['what']}: {goal['measured']} (goal {goal['goal']:g})")
     lines.append(f"{summary['verdict']}: {summary['counts']['admitted']:,} admitted, {summary['counts']['decided']:,} decided")

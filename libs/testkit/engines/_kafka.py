@@ -44,6 +44,8 @@ group.initial.rebalance.delay.ms=0
 # living broker now and then, which shows its clients a cluster without brokers.
 broker.session.timeout.ms=6000
 broker.heartbeat.interval.ms=500
+# A controller without followers that it could time out has nobody to tell twice a second that nothing changed.
+metadata.max.idle.interval.ms=0
 # Worlds carry their own time: a record older than the retention would be deleted with no error.
 log.retention.ms=-1
 # Two cores: the defaults are 8 + 3 + 10 threads, 128 MB of buffer for the cleaner and 10 MB for each index file.
