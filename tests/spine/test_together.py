@@ -147,6 +147,15 @@ async def test_what_is_enough_by_itself_waits_for_nobody() -> None:
     assert law.calls == [[0], [1], [2, 3]]
 
 
+@pytest.mark.parametrize(("longest_rest", "transactions"), [(_REST, [[0], [1]]), (10 * _REST, [[0, 1]])])
+async def test_on_a_busy_machine_who_may_rest_long_waits_with_more(longest_rest: float, transactions: list[list[int]]) -> None:
+    law = _HeldLaw()
+    law.release.set()
+    together = Together(cast("Any", law), cast("Any", _Pool()), transactions=2, batch_max=1000, contention=_FULL)
+    await asyncio.gather(*(together.apply(cast("Part", number), 400, longest_rest) for number in range(2)))
+    assert law.calls == transactions
+
+
 async def test_a_lane_that_is_over_is_not_waited_for() -> None:
     law = _HeldLaw()
     together = Together(cast("Any", law), cast("Any", _Pool()), transactions=1, batch_max=1000, contention=_IDLE)
