@@ -17,7 +17,8 @@ from audit.target import Target
 from decision_fabric.app import build
 from laws.topics import FLOW_ANCHOR, RTDL, TRAFFIC
 from spine.deadline import Deadline
-from spine.worker import Worker, build_runtime, close_runtime
+from spine.process import build_runtime, close_runtime
+from spine.worker import Worker
 from testkit.bench.filling import fill
 from testkit.engines import borrowed
 from testkit.harness import Site, free_port, new_site

@@ -16,9 +16,9 @@ from spine.inputs import Source
 from spine.lanes import group_topics, lane_specs
 from spine.outcome import Fence, Part
 from spine.ownership import Claim
+from spine.process import build_runtime, close_runtime
 from spine.publisher import Publisher
 from spine.runtime import Runtime
-from spine.worker import build_runtime, close_runtime
 from testkit.engines import Endpoints
 from testkit.harness import Site, new_site
 

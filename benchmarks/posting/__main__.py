@@ -1,6 +1,6 @@
 """A worker process of the measured service."""
 
 from benchmarks.posting.service import build
-from spine.worker import main
+from spine.process import main
 
 main(build)

@@ -13,13 +13,13 @@ from spine.db import Db
 from spine.emission import Emitter
 from spine.inputs import Decoder
 from spine.lanes import lane_specs
+from spine.process import bundle_id
 from spine.scheduled import Scheduled
 from spine.service import Service
 from spine.settings import Settings
 from spine.store import provenance_number
 from spine.tables import Mode, quote
 from spine.transaction import Law
-from spine.worker import bundle_id
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """One worker process of the action layer."""
 
 from action_layer.app import build
-from spine.worker import main
+from spine.process import main
 
 main(build)

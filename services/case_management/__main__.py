@@ -1,6 +1,6 @@
 """One worker process of case management."""
 
 from case_management.app import build
-from spine.worker import main
+from spine.process import main
 
 main(build)

@@ -1,6 +1,6 @@
 """One worker process of CaseTrigger."""
 
 from case_trigger.app import build
-from spine.worker import main
+from spine.process import main
 
 main(build)

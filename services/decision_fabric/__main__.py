@@ -1,6 +1,6 @@
 """One worker process of the decision fabric."""
 
 from decision_fabric.app import build
-from spine.worker import main
+from spine.process import main
 
 main(build)

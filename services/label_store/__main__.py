@@ -1,6 +1,6 @@
 """One worker process of the label store."""
 
 from label_store.app import build
-from spine.worker import main
+from spine.process import main
 
 main(build)

@@ -17,9 +17,9 @@ from spine.intake import Intake
 from spine.lane_worker import LaneWorker
 from spine.lanes import LaneSpec, group_topics, lane_specs
 from spine.outcome import FencedError
+from spine.process import build_runtime
 from spine.runtime import Runtime
 from spine.steps import Step
-from spine.worker import build_runtime
 from testkit.harness import free_port
 from testkit.model.moves import APPEND, CRASH, DIES, LANDS, LOST, PAUSE, SKIP, Move, Script
 from testkit.model.state import Lane

@@ -19,6 +19,7 @@ from spine.inputs import Decoder, Source
 from spine.lanes import LaneSpec, group_topics, lane_specs
 from spine.outcome import Applied, Part
 from spine.ownership import Ownership
+from spine.process import bundle_id
 from spine.runtime import Runtime
 from spine.scheduled import Scheduled
 from spine.service import Service
@@ -28,7 +29,6 @@ from spine.telemetry import Telemetry
 from spine.together import Together
 from spine.tokens import issue
 from spine.transaction import Law
-from spine.worker import bundle_id
 from testkit.engines import EngineSet
 from testkit.harness import Site, new_site
 from tests.services.bench import TOPIC_ID, source_of

@@ -16,8 +16,8 @@ from laws.canonical import canonical_json
 from laws.catalogue import ACTION_INTENT, ACTION_OUTCOME, DECISION_RESPONSE
 from laws.contracts.audit import AuditRecord, ChainStatus
 from laws.reasons import Reason
+from spine.process import bundle_id
 from spine.service import Anomaly, Effect
-from spine.worker import bundle_id
 from tests.services import facts
 from tests.services.bench import PINS, Bench, settings, trace_id
 from tests.services.fake_state import OTHER_RUN, RUN

@@ -22,10 +22,10 @@ from fastapi import APIRouter, Request
 from ledger import service as ledger
 from rig import Rig
 from spine.deadline import Deadline
+from spine.process import main
 from spine.service import Service
 from spine.settings import Settings
 from spine.surface import ServiceContext
-from spine.worker import main
 from testkit.harness import free_port, until
 
 _PR_SET_PDEATHSIG = 1

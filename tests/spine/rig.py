@@ -22,8 +22,9 @@ from ledger import service as ledger
 from spine.commands import CommandDoor
 from spine.deadline import Deadline
 from spine.inputs import Source
+from spine.process import build_runtime, close_runtime
 from spine.runtime import Runtime
-from spine.worker import Worker, build_runtime, close_runtime
+from spine.worker import Worker
 from testkit.engines import EngineSet
 from testkit.harness import PLATFORM_RUN, Process, Site, free_port, new_site, worker_process
 

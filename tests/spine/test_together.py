@@ -17,12 +17,12 @@ from rig import PROVENANCE, Record, Rig, entry
 from spine.inputs import Source
 from spine.lanes import LaneSpec, lane_specs
 from spine.outcome import Applied, Fence, FencedError, Part, RefusedByStoreError, UnknownCommitError
+from spine.process import build_runtime, close_runtime
 from spine.runtime import Runtime
 from spine.tables import Table
 from spine.together import Together
 from spine.transaction import was_committed
 from spine.turn import Shared, Turn, UndeclaredReadError, Versioned
-from spine.worker import build_runtime, close_runtime
 from test_commit import LostAnswer
 from testkit.harness import free_port
 

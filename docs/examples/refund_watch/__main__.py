@@ -1,6 +1,6 @@
 """One worker process: `python -m refund_watch`."""
 
 from refund_watch.app import build
-from spine.worker import main
+from spine.process import main
 
 main(build)

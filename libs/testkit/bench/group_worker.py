@@ -23,11 +23,11 @@ from spine.inputs import Source
 from spine.lanes import LaneSpec, group_topics, lane_specs
 from spine.outcome import ContinuityError, Part
 from spine.ownership import Claim
+from spine.process import build_runtime, close_runtime
 from spine.publisher import Publisher
 from spine.runtime import Runtime
 from spine.service import Service
 from spine.settings import Settings, load_settings
-from spine.worker import build_runtime, close_runtime
 
 # The shortest that a broker accepts by default (group.min.session.timeout.ms): what a group can do, done as well as it can.
 SESSION_TIMEOUT_MS = 6000

@@ -80,8 +80,8 @@ class CpuStep(StrEnum):
 FUNCTIONS: dict[str, dict[str, CpuStep]] = {
     "importlib._bootstrap": {"_find_and_load": CpuStep.START},
     "testkit.bench.profiled": {"Profiler.collected": CpuStep.GC},
+    "spine.process": {"build_runtime": CpuStep.START},
     "spine.worker": {
-        "build_runtime": CpuStep.START,
         "Worker._beat": CpuStep.LEASE,
         "Worker._watch_lease": CpuStep.LEASE,
         "Worker._own": CpuStep.LEASE,

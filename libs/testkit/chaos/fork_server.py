@@ -1,6 +1,6 @@
 """A clean process that has imported the spine and the services, and forks a worker on demand: `python -m testkit.chaos.fork_server <fd>`.
 
-Importing costs a worker about a second of CPU; a fork costs a few milliseconds, and the child then runs `spine.worker.main` as
+Importing costs a worker about a second of CPU; a fork costs a few milliseconds, and the child then runs `spine.process.main` as
 `python -m <service>` does. The server has one thread and opens no connection, so a fork copies nothing that two processes may not share.
 """
 
@@ -24,7 +24,7 @@ from typing import Any
 
 import msgspec
 
-from spine.worker import main as run_worker
+from spine.process import main as run_worker
 from testkit.chaos.clock import install_clock
 
 _PR_SET_PDEATHSIG = 1

@@ -1,6 +1,6 @@
 """A worker process of the test service."""
 
 from ledger.service import build
-from spine.worker import main
+from spine.process import main
 
 main(build)
