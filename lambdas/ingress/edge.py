@@ -98,8 +98,6 @@ class Edge:
         await self.bus.stop()
         for client in self._clients():
             await client.stop()
-        if self._quarantine_file is not None:
-            self._quarantine_file.close()
 
     async def handle(self, event: Mapping[str, Any]) -> Response:
         """The response to an API Gateway HTTP API event, payload format 2.0. Never raises for what a request holds."""
@@ -173,8 +171,9 @@ class Edge:
             return MemoryTable()
         return AdmissionStore(self.store, self.settings.idempotency_table, self.settings.concurrency)
 
-    def _clients(self) -> list[AwsJson | Objects]:
-        return [client for client in (self.store, self.letters, self._parameters, self.objects, self._registry) if client is not None]
+    def _clients(self) -> list[AwsJson | Objects | QuarantineFile]:
+        clients = (self.store, self.letters, self._parameters, self.objects, self._registry, self._quarantine_file)
+        return [client for client in clients if client is not None]
 
     def _probes(self) -> Probes:
         probes: dict[str, Callable[[], Awaitable[None]]] = {STORE: self._probe_store, BUS: self._probe_bus, ANOMALIES: self._refusals.sweep}
@@ -187,8 +186,10 @@ class Edge:
         return probes | {CREDENTIALS: self._probe_credentials}
 
     async def _probe_store(self) -> None:
-        refusals = () if self._quarantine_file else (self.settings.quarantine_table,)
-        for table in (self.settings.idempotency_table, *refusals):
+        tables = [self.settings.idempotency_table]
+        if self._quarantine_file is None:
+            tables.append(self.settings.quarantine_table)
+        for table in tables:
             await self.store.call("DescribeTable", {"TableName": table})
 
     async def _probe_credentials(self) -> None:

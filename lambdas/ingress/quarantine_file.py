@@ -28,8 +28,18 @@ class QuarantineFile:
     """Records by their quarantine_id, each on its line before anybody is told. One process writes; what stood in the file counts."""
 
     def __init__(self, path: Path) -> None:
-        self._records: dict[str, Item] = records_of(path)
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._path = path
+        self._records: dict[str, Item] = {}
+        self._file = -1
+
+    async def start(self) -> None:
+        """Reads what stands in the file, and makes it where there is none."""
+        self._records = records_of(self._path)
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    async def stop(self) -> None:
+        """No more records."""
+        os.close(self._file)
 
     async def put_new(self, item: Item) -> Item | None:
         """As QuarantineRows says."""
@@ -51,10 +61,6 @@ class QuarantineFile:
         if quarantine in self._records:
             self._write(_Line(published=quarantine))
             _publish(self._records[quarantine])
-
-    def close(self) -> None:
-        """No more records."""
-        os.close(self._file)
 
     def _write(self, line: _Line) -> None:
         os.write(self._file, _ENCODER.encode(line) + b"\n")

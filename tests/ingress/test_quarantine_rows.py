@@ -1,5 +1,8 @@
 """The two places of quarantine records tell the same; the file is for measurements and survives its process."""
 
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,8 +22,9 @@ async def rows(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> As
         yield QuarantineTable(site.store, f"{site.name}-quarantine")
         return
     file = QuarantineFile(tmp_path / "quarantine.jsonl")
+    await file.start()
     yield file
-    file.close()
+    await file.stop()
 
 
 def pending(name: str) -> Item:
@@ -55,14 +59,16 @@ async def test_an_anomaly_is_pending_until_it_is_published(rows: QuarantineRows)
 async def test_a_file_is_read_again_by_the_next_process(tmp_path: Path) -> None:
     path = tmp_path / "quarantine.jsonl"
     one = QuarantineFile(path)
+    await one.start()
     for name in ("told", "untold"):
         await one.put_new(pending(name))
     await one.mark_published("told")
-    one.close()
+    await one.stop()
     other = QuarantineFile(path)
+    await other.start()
     assert await names(other) == {"untold"}
     await other.mark_published("untold")
-    other.close()
+    await other.stop()
     assert {name: item["anomaly_published"]["BOOL"] for name, item in records_of(path).items()} == {"told": True, "untold": True}
 
 
@@ -83,3 +89,12 @@ def test_refusals_in_a_file_are_refused_beyond_local_parity() -> None:
     for env in ("dev_min", "dev_full", "prod_target"):
         assert any("FP_IG_QUARANTINE_FILE" in reason for reason in posture_reasons(settings(env=env, quarantine_file="q.jsonl")))
     assert posture_reasons(settings(env="local_parity", quarantine_file="q.jsonl")) == []
+
+
+@pytest.mark.parametrize("others", [("--sandboxes", "2"), ("--archive", "archive")])
+def test_a_file_is_for_one_process_without_an_archive(site: Site, tmp_path: Path, others: tuple[str, str]) -> None:
+    environment = os.environ | site.environment() | {"FP_IG_QUARANTINE_FILE": str(tmp_path / "quarantine.jsonl")}
+    argv = [sys.executable, "-m", "ingress", "--port", "0", *others]
+    ended = subprocess.run(argv, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert "FP_IG_QUARANTINE_FILE" in ended.stderr

@@ -41,11 +41,6 @@ _HOPELESS_SECONDS = 60.0
 Say = Callable[[str], None]
 
 
-def _refusals(options: SpineOptions, folder: Path) -> dict[str, str]:
-    """Where the edge's rows are its own, its refusals are too: else the emulator of the table would be measured with them."""
-    return {"FP_IG_QUARANTINE_FILE": str(folder / "quarantine.jsonl")} if options.table == "memory" else {}
-
-
 async def measure(options: SpineOptions, say: Say) -> bool:
     """One run; True where everything is reconciled. Leaves spine.json and spine.html under `options.runs`."""
     ids = new_run(options.seed)
@@ -86,6 +81,11 @@ async def measure(options: SpineOptions, say: Say) -> bool:
         say(line)
     say(f"page: {folder / 'spine.html'}")
     return result.holds
+
+
+def _refusals(options: SpineOptions, folder: Path) -> dict[str, str]:
+    """Where the edge's rows are its own, its refusals are too: else the emulator of the table would be measured with them."""
+    return {"FP_IG_QUARANTINE_FILE": str(folder / "quarantine.jsonl")} if options.table == "memory" else {}
 
 
 def _needed(options: SpineOptions) -> int:
